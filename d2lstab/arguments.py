@@ -1,0 +1,63 @@
+"""What a caller may pass: the checks that every experiment makes first, in the same words."""
+
+import operator
+from collections.abc import Iterable
+
+import torch
+
+
+def whole_numbers(*, at_least: int = 1, **given: int) -> tuple[int, ...]:
+    """The named sizes as ints, in the order given.
+
+    Raises ValueError, naming the size, for anything that is not a whole number of at least `at_least`.
+    """
+    return tuple(_whole_number(name, value, at_least) for name, value in given.items())
+
+
+def seed_list(seeds: Iterable[int] | int) -> list[int]:
+    """The seeds as a list of ints; one whole number means that one seed.
+
+    Raises ValueError if there is none, one is negative, or one appears twice.
+    """
+    if not isinstance(seeds, Iterable):
+        seeds = [seeds]
+    numbers = [_whole_number("seed", seed, at_least=0) for seed in seeds]
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"seeds={numbers}\nexpected at least one seed, each different, such as range(8)")
+    return numbers
+
+
+def floating_dtype(dtype: torch.dtype | None) -> torch.dtype:
+    """The dtype itself, or torch's default one for None.
+
+    Raises ValueError for anything that is not a floating torch.dtype.
+    """
+    if dtype is None:
+        return torch.get_default_dtype()
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype={dtype!r}\nexpected a floating torch.dtype, such as torch.float32 or torch.float64")
+    return dtype
+
+
+def available_device(device: torch.device | str | int | None) -> torch.device:
+    """The device as a torch.device, the CPU for None.
+
+    Raises ValueError if torch does not know it or this machine does not have it.
+    """
+    try:
+        found = torch.device("cpu" if device is None else device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        present = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        raise ValueError(f"device={device!r} cannot be used here\nexpected one of {', '.join(present)}") from error
+    return found
+
+
+def _whole_number(name: str, value: int, at_least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < at_least:
+        raise ValueError(f"{name}={value!r} of type {type(value).__name__}\nexpected a whole number of at least {at_least}")
+    return number

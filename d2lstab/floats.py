@@ -1,0 +1,80 @@
+"""What a finite float can hold."""
+
+from dataclasses import dataclass
+from math import frexp, inf, log, log2
+
+import torch
+
+from .results import Result
+
+FLOAT_FORMATS: dict[str, torch.dtype] = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float8_e5m2": torch.float8_e5m2,
+    "float8_e4m3fn": torch.float8_e4m3fn,
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FloatFormat(Result):
+    """The limits of a floating-point format."""
+
+    dtype: torch.dtype
+    max: float  # the largest finite number
+    min_normal: float  # the smallest positive number with full precision
+    min_subnormal: float  # the smallest positive number
+    eps: float  # distance from 1 to the next larger number
+
+
+def describe(dtype: torch.dtype) -> FloatFormat:
+    """The limits of a format of `FLOAT_FORMATS`.
+
+    Raises ValueError for any other dtype.
+    Source: IEEE 754-2019; Micikevicius et al. 2022, arXiv:2209.05433, table 1 (float8).
+    """
+    if dtype not in FLOAT_FORMATS.values():
+        raise ValueError(f"dtype={dtype!r}\nexpected one of {', '.join(map(str, FLOAT_FORMATS.values()))}")
+    limits = torch.finfo(dtype)
+    return FloatFormat(dtype, limits.max, limits.smallest_normal, limits.smallest_normal * limits.eps, limits.eps)
+
+
+def underflow_depth(factor: float, dtype: torch.dtype, *, subnormals: bool = True) -> int:
+    """The first depth L at which factorᴸ rounds to 0.
+
+    It is the exact power that is rounded, to the nearest number of the format and in a tie to even; a running
+    product that is rounded at every step may differ. subnormals=False is for hardware that flushes them to 0.
+    Raises ValueError unless 0 < factor < 1.
+    """
+    if not 0 < factor < 1:
+        raise ValueError(f"factor={factor}\nexpected a number between 0 and 1: others never underflow")
+    limits = describe(dtype)
+    # In powers of two the limit is exact: half the smallest subnormal still rounds to 0, the smallest normal is kept.
+    limit = log2(limits.min_subnormal) - 1 if subnormals else log2(limits.min_normal)
+    depth = max(1, int(limit / log2(factor)))
+    while depth * log2(factor) > limit or (not subnormals and depth * log2(factor) == limit):
+        depth += 1
+    return depth
+
+
+def overflow_depth(growth: float, dtype: torch.dtype) -> float:
+    """The depth L, a real number, at which growthᴸ reaches the largest number: ln max / ln growth.
+
+    Raises ValueError unless growth > 1.
+    """
+    if not 1 < growth < inf:
+        raise ValueError(f"growth={growth}\nexpected a finite number above 1: others never overflow")
+    return log(describe(dtype).max) / log(growth)
+
+
+def ulp(x: float, dtype: torch.dtype) -> float:
+    """The distance from |x| to the next larger number of the format.
+
+    Raises ValueError if |x| is beyond the largest one, or not a number.
+    """
+    limits = describe(dtype)
+    if not abs(x) <= limits.max:
+        raise ValueError(f"x={x} in {dtype}\nexpected a number of at most {limits.max:g} in size")
+    exponent = frexp(max(abs(x), limits.min_normal))[1] - 1  # floor(log2|x|), exactly
+    return 2.0**exponent * limits.eps

@@ -1,0 +1,132 @@
+"""Ink only: tensors onto axes, in the style of the course."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import torch
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+# Okabe and Ito's palette, told apart by people with any colour vision; yellow is left out, it fades on white.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4D4D4D"]
+DASHES = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 2))]
+
+_STYLE = {
+    "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=DASHES),
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "figure.facecolor": "white",  # opaque, so that a dark theme does not swallow the labels
+    "figure.figsize": (6.0, 3.4),
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
+
+
+def course_style() -> None:
+    """Gives this notebook's figures the course's look, as PNG at twice the pixels.
+
+    `d2l.use_svg_display = course_style` gives it to d2l's figures too: a stored SVG is not shown until
+    the reader trusts the notebook, a PNG is. Outside a notebook only matplotlib's settings change.
+    """
+    matplotlib.rcParams.update(_STYLE)
+    shell = _notebook_shell()
+    if shell is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("retina")
+        _store_alternative_text(shell)
+
+
+def new_axes(ax: Axes | None = None, **figure) -> Axes:
+    """`ax` itself, or the axes of a new figure made with the keywords of plt.subplots."""
+    return plt.subplots(**figure)[1] if ax is None else ax
+
+
+def alt_text(ax: Axes, text: str) -> None:
+    """Stores an alternative text with the figure, for readers who cannot see it."""
+    ax.figure.set_label(text)
+
+
+def line_with_band(ax: Axes, x, y: Tensor, *, low: float = 0.1, high: float = 0.9, **style) -> Axes:
+    """Axes with the median of y over its rows and the band that holds the rows from `low` to `high`.
+
+    x: (points,). y: (rows, points), or (points,) for a single line without a band. Values that are not finite
+    leave a gap.
+    """
+    x, y = _cpu(x), _cpu(y)
+    rows = y if y.dim() == 2 else y[None]
+    rows = torch.where(rows.isfinite(), rows, torch.nan)
+    (line,) = ax.plot(x, rows.nanmedian(0).values, **style)
+    if len(rows) > 1:
+        lower, upper = rows.nanquantile(torch.tensor([low, high], dtype=rows.dtype), dim=0)
+        ax.fill_between(x, lower, upper, color=line.get_color(), alpha=0.2, linewidth=0)
+    if "label" in style:
+        ax.legend()
+    return ax
+
+
+def theory_line(ax: Axes, x, y, *, label: str | None = None) -> Axes:
+    """Axes with what theory predicts: black and dashed, above everything else."""
+    ax.plot(_cpu(x), _cpu(y), color="black", linestyle="--", linewidth=1.2, zorder=5, label=label)
+    if label is not None:
+        ax.legend()
+    return ax
+
+
+def histogram(ax: Axes, values: Tensor, *, bins=40, **style) -> Axes:
+    """Axes with the distribution of the finite values, as a density."""
+    values = _cpu(values).flatten()
+    ax.hist(values[values.isfinite()], bins=bins, density=True, **{"alpha": 0.6, "linewidth": 0} | style)
+    if "label" in style:
+        ax.legend()
+    return ax
+
+
+def heatmap(ax: Axes, values: Tensor, *, rows=None, columns=None, label: str = "", **style) -> Axes:
+    """Axes with a matrix as colours, a colour bar, and the names of its rows and columns.
+
+    values: (rows, columns).
+    """
+    image = ax.imshow(_cpu(values), aspect="auto", **{"cmap": "viridis", "interpolation": "nearest"} | style)
+    ax.figure.colorbar(image, ax=ax, label=label)
+    ax.grid(False)
+    if rows is not None:
+        ax.set_yticks(range(len(rows)), rows)
+    if columns is not None:
+        ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    return ax
+
+
+def _cpu(values) -> Tensor:
+    tensor = torch.as_tensor(values).detach().cpu()
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _notebook_shell():
+    """The IPython shell of a notebook, or None outside one."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    shell = get_ipython()
+    return shell if shell is not None and hasattr(shell, "kernel") else None
+
+
+def _store_alternative_text(shell) -> None:
+    """Puts a figure's label beside its PNG, where notebook formats keep alternative text."""
+    formatter = shell.display_formatter.formatters["image/png"]
+    draw = formatter.lookup_by_type(Figure)
+
+    def draw_with_text(figure: Figure):
+        drawn = draw(figure)
+        picture, metadata = drawn if isinstance(drawn, tuple) else (drawn, {})
+        text = figure.get_label()
+        return (picture, {**metadata, "alt": text}) if isinstance(text, str) and text else drawn
+
+    formatter.for_type(Figure, draw_with_text)

@@ -1,0 +1,98 @@
+"""What every experiment returns, and the form in which a chapter makes a claim."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from html import escape
+from math import floor, isfinite, log10
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """Base of all results: named tensors that show what they are and draw themselves."""
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """One (name, description) per field."""
+        return [(field.name, _describe(getattr(self, field.name))) for field in fields(self)]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}: {text}' for name, text in self._rows())})"
+
+    def _repr_html_(self) -> str:
+        body = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._rows())
+        return f"<table><caption>{type(self).__name__}</caption>{body}</table>"
+
+    def plot(self, ax=None):
+        """Axes with the picture of this result; drawn into `ax` if one is given."""
+        raise NotImplementedError(f"{type(self).__name__} has no picture")
+
+
+def claim(what: str, measured, *, expected=None, within: float | None = None, above=None, below=None) -> None:
+    """Prints what was measured beside what theory says, and raises AssertionError where they differ.
+
+    measured, expected: numbers, or sequences or tensors of numbers of one shape.
+    within: the largest absolute difference allowed; it also sets how many digits are printed, so that
+    the line reads the same on every device. above, below: strict bounds, for claims without an exact value.
+    Raises ValueError if nothing is claimed: neither expected with within, nor a bound.
+    """
+    if (expected is None) != (within is None) or (expected is None and above is None and below is None):
+        raise ValueError(
+            f"claim {what!r} with expected={expected}, within={within}, above={above}, below={below}\n"
+            "expected both expected= and within=, or a bound: above= or below="
+        )
+    values = _numbers(measured)
+    parts, holds = [], True
+    if expected is not None:
+        targets = _numbers(expected)
+        if len(targets) not in (1, len(values)):
+            raise ValueError(f"measured has {len(values)} values and expected has {len(targets)}\nexpected one for each")
+        targets = targets * len(values) if len(targets) == 1 else targets
+        holds = all(abs(value - target) <= within for value, target in zip(values, targets))
+        digits = _digits(within)
+        tolerance = f" ± {within:g}" if within else " exactly"
+        parts.append(f"expected {_text(_numbers(expected), digits)}{tolerance}")
+    else:
+        digits = None
+    for bound, word, beyond in ((above, "above", lambda v, b: v > b), (below, "below", lambda v, b: v < b)):
+        if bound is not None:
+            holds = holds and all(beyond(value, bound) for value in values)
+            parts.append(f"{word} {bound:g}")
+    line = f"{what}: {_text(values, digits)} ({', '.join(parts)})"
+    if not holds:
+        raise AssertionError(line)
+    print(line)
+
+
+def _numbers(value) -> list[float]:
+    if isinstance(value, (Tensor, Sequence)) or hasattr(value, "__array__"):
+        return torch.as_tensor(value).detach().to("cpu", torch.float64).flatten().tolist()
+    return [float(value)]
+
+
+def _digits(within: float) -> int | None:
+    """Decimals worth printing for a tolerance: down to its leading digit."""
+    return None if within == 0 else -floor(log10(within))
+
+
+def _text(values: list[float], digits: int | None) -> str:
+    return ", ".join(_number(value, digits) for value in values)
+
+
+def _number(value: float, digits: int | None) -> str:
+    if digits is None or not isfinite(value):
+        return f"{value:.2g}" if digits is None and value != round(value) else f"{value:g}"
+    rounded = round(value, digits) + 0.0  # no minus sign on a zero
+    if rounded and (abs(rounded) < 1e-3 or abs(rounded) >= 1e6):
+        return f"{rounded:.{max(0, digits + floor(log10(abs(rounded))))}e}"
+    return f"{rounded:.{max(0, digits)}f}"
+
+
+def _describe(value) -> str:
+    if isinstance(value, Tensor):
+        shape = "×".join(map(str, value.shape)) or "scalar"
+        return f"{shape} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
