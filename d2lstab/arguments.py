@@ -59,5 +59,7 @@ def _whole_number(name: str, value: int, at_least: int) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < at_least:
-        raise ValueError(f"{name}={value!r} of type {type(value).__name__}\nexpected a whole number of at least {at_least}")
+        raise ValueError(
+            f"{name}={value!r} of type {type(value).__name__}\nexpected a whole number of at least {at_least}"
+        )
     return number

@@ -35,7 +35,7 @@ def check(exercise: str, answer) -> None:
         return
     try:
         hint = EXERCISES[exercise](answer)
-    except Exception as error:  # whatever an answer does, the learner gets a line, not a traceback of ours
+    except Exception as error:  # noqa: BLE001  whatever an answer does, the learner gets a line, not our traceback
         hint = f"trying your answer gave {type(error).__name__}: {error}"
     print(f"{exercise} is right." if hint is None else f"{exercise} is not right yet: {hint}")
 
@@ -63,7 +63,9 @@ def _product_of_jacobians(answer) -> str | None:
     expected = input_jacobian(network, x)
     if not isinstance(given, Tensor) or given.shape != expected.shape:
         return f"your function returned {getattr(given, 'shape', type(given))}; ∂o/∂h⁽⁰⁾ has as many rows as o and columns as h⁽⁰⁾."
-    return None if torch.allclose(given, expected) else "the shape is right, the entries are not. Which factor acts first?"
+    return (
+        None if torch.allclose(given, expected) else "the shape is right, the entries are not. Which factor acts first?"
+    )
 
 
 @_exercise("01.2")

@@ -128,7 +128,9 @@ def draw_weight(initializer: Initializer, shape: tuple[int, ...], generator: Gen
     filled = initializer(weight, generator=generator)
     name = getattr(initializer, "__name__", repr(initializer))
     if not isinstance(filled, Tensor):
-        raise TypeError(f"initializer {name} returned {type(filled).__name__}\nexpected the weight it was given, filled")
+        raise TypeError(
+            f"initializer {name} returned {type(filled).__name__}\nexpected the weight it was given, filled"
+        )
     if filled.shape != weight.shape:
         raise ValueError(
             f"initializer {name} returned shape {tuple(filled.shape)} for a weight of shape {tuple(shape)}\n"

@@ -14,7 +14,6 @@ DASHES = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1
 
 _STYLE = {
     "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=DASHES),
-    "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
@@ -23,7 +22,9 @@ _STYLE = {
     "figure.figsize": (6.0, 3.4),
     "font.size": 10,
     "grid.alpha": 0.3,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.fontsize": 9,
+    "legend.framealpha": 0.8,
     "lines.linewidth": 1.6,
 }
 
@@ -44,8 +45,12 @@ def course_style() -> None:
 
 
 def new_axes(ax: Axes | None = None, **figure) -> Axes:
-    """`ax` itself, or the axes of a new figure made with the keywords of plt.subplots."""
-    return plt.subplots(**figure)[1] if ax is None else ax
+    """`ax` itself, or the axes of a new figure, with a grid, made with the keywords of plt.subplots."""
+    if ax is None:
+        _, ax = plt.subplots(**{"figsize": _STYLE["figure.figsize"]} | figure)  # d2l.plot resets the default size
+        for each in getattr(ax, "flat", [ax]):
+            each.grid(True)
+    return ax
 
 
 def alt_text(ax: Axes, text: str) -> None:
@@ -62,18 +67,22 @@ def line_with_band(ax: Axes, x, y: Tensor, *, low: float = 0.1, high: float = 0.
     x, y = _cpu(x), _cpu(y)
     rows = y if y.dim() == 2 else y[None]
     rows = torch.where(rows.isfinite(), rows, torch.nan)
-    (line,) = ax.plot(x, rows.nanmedian(0).values, **style)
+    (line,) = ax.plot(x.numpy(), rows.nanmedian(0).values.numpy(), **style)
     if len(rows) > 1:
         lower, upper = rows.nanquantile(torch.tensor([low, high], dtype=rows.dtype), dim=0)
-        ax.fill_between(x, lower, upper, color=line.get_color(), alpha=0.2, linewidth=0)
+        ax.fill_between(x.numpy(), lower.numpy(), upper.numpy(), color=line.get_color(), alpha=0.2, linewidth=0)
     if "label" in style:
         ax.legend()
     return ax
 
 
 def theory_line(ax: Axes, x, y, *, label: str | None = None) -> Axes:
-    """Axes with what theory predicts: black and dashed, above everything else."""
-    ax.plot(_cpu(x), _cpu(y), color="black", linestyle="--", linewidth=1.2, zorder=5, label=label)
+    """Axes with what theory predicts: black and dashed, above everything else.
+
+    x: (points,). y: (points,), or (points, lines) for several lines under one label.
+    """
+    lines = ax.plot(_cpu(x).numpy(), _cpu(y).numpy(), color="black", linestyle="--", linewidth=1.2, zorder=5)
+    lines[0].set_label(label)
     if label is not None:
         ax.legend()
     return ax
@@ -82,7 +91,7 @@ def theory_line(ax: Axes, x, y, *, label: str | None = None) -> Axes:
 def histogram(ax: Axes, values: Tensor, *, bins=40, **style) -> Axes:
     """Axes with the distribution of the finite values, as a density."""
     values = _cpu(values).flatten()
-    ax.hist(values[values.isfinite()], bins=bins, density=True, **{"alpha": 0.6, "linewidth": 0} | style)
+    ax.hist(values[values.isfinite()].numpy(), bins=bins, density=True, **{"alpha": 0.6, "linewidth": 0} | style)
     if "label" in style:
         ax.legend()
     return ax
@@ -93,7 +102,7 @@ def heatmap(ax: Axes, values: Tensor, *, rows=None, columns=None, label: str = "
 
     values: (rows, columns).
     """
-    image = ax.imshow(_cpu(values), aspect="auto", **{"cmap": "viridis", "interpolation": "nearest"} | style)
+    image = ax.imshow(_cpu(values).numpy(), aspect="auto", **{"cmap": "viridis", "interpolation": "nearest"} | style)
     ax.figure.colorbar(image, ax=ax, label=label)
     ax.grid(False)
     if rows is not None:

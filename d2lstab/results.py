@@ -47,7 +47,9 @@ def claim(what: str, measured, *, expected=None, within: float | None = None, ab
     if expected is not None:
         targets = _numbers(expected)
         if len(targets) not in (1, len(values)):
-            raise ValueError(f"measured has {len(values)} values and expected has {len(targets)}\nexpected one for each")
+            raise ValueError(
+                f"measured has {len(values)} values and expected has {len(targets)}\nexpected one for each"
+            )
         targets = targets * len(values) if len(targets) == 1 else targets
         holds = all(abs(value - target) <= within for value, target in zip(values, targets))
         digits = _digits(within)
@@ -81,12 +83,14 @@ def _text(values: list[float], digits: int | None) -> str:
 
 
 def _number(value: float, digits: int | None) -> str:
-    if digits is None or not isfinite(value):
-        return f"{value:.2g}" if digits is None and value != round(value) else f"{value:g}"
+    if not isfinite(value):
+        return f"{value}"
+    if digits is None:
+        return f"{value:g}" if value == round(value) else f"{value:.2g}"
     rounded = round(value, digits) + 0.0  # no minus sign on a zero
     if rounded and (abs(rounded) < 1e-3 or abs(rounded) >= 1e6):
         return f"{rounded:.{max(0, digits + floor(log10(abs(rounded))))}e}"
-    return f"{rounded:.{max(0, digits)}f}"
+    return f"{rounded:.{max(0, digits)}f}" if rounded or digits <= 3 else "0"
 
 
 def _describe(value) -> str:

@@ -180,7 +180,12 @@ def _fit(network, seeds, data, optimizer, loss, steps, batch, clip, bar) -> Hist
     """The history of one stack; its loop is the only training loop."""
     alive = torch.ones(len(seeds), dtype=torch.bool, device=data.inputs.device)
     record = torch.full((2, steps, len(seeds)), torch.nan, dtype=torch.float64, device=data.inputs.device)
-    updates, batches, done, interrupted = optimizer(network.parameters), _batches(len(data.inputs), batch, seeds), 0, False
+    updates, batches, done, interrupted = (
+        optimizer(network.parameters),
+        _batches(len(data.inputs), batch, seeds),
+        0,
+        False,
+    )
     try:
         with _own_random_stream(seeds[0], data.inputs.device):
             for step in range(steps):
@@ -239,9 +244,13 @@ def _stackable(models: Sequence[nn.Module], inputs: Tensor, optimizer) -> bool:
     """Whether these networks can be one stack under one optimizer."""
     updates = optimizer([torch.zeros(1, requires_grad=True)])
     if not isinstance(updates, torch.optim.Optimizer):
-        raise TypeError(f"optimizer returned {type(updates).__name__}\nexpected a torch.optim.Optimizer, as partial(SGD, lr=0.1) returns")
+        raise TypeError(
+            f"optimizer returned {type(updates).__name__}\nexpected a torch.optim.Optimizer, as partial(SGD, lr=0.1) returns"
+        )
     if isinstance(updates, torch.optim.LBFGS):
-        raise TypeError("LBFGS evaluates the loss several times per step\nexpected an optimizer with step(); write a loop of your own for LBFGS")
+        raise TypeError(
+            "LBFGS evaluates the loss several times per step\nexpected an optimizer with step(); write a loop of your own for LBFGS"
+        )
     if type(updates).__name__ not in _ELEMENTWISE or any(isinstance(module, _ALONE) for module in models[0].modules()):
         return False
     try:
@@ -264,7 +273,9 @@ def _batches(examples: int, batch: int, seeds: Sequence[int]) -> Iterator[Tensor
 def _loss_per_seed(loss, outputs: Tensor, targets: Tensor) -> Tensor:
     losses = vmap(loss)(outputs, targets)
     if losses.dim() != 1:
-        raise ValueError(f"the loss of one seed has shape {tuple(losses.shape[1:])}\nexpected a scalar, such as a mean over the batch")
+        raise ValueError(
+            f"the loss of one seed has shape {tuple(losses.shape[1:])}\nexpected a scalar, such as a mean over the batch"
+        )
     return losses
 
 

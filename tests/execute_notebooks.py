@@ -6,6 +6,7 @@ A notebook is written only after all of its cells ran, and only if something cha
 same bytes. What differs between machines and runs (times, versions, widget state) is left out.
 """
 
+import base64
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,10 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-FOLDER = Path(__file__).parent.parent / "notebooks"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "notebooks"
+CACHE = ROOT / ".cache"
+PICTURE = ROOT / ".github" / "picture.png"  # the README's: the figure of the cell tagged readme-picture
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 KEPT_CELL_METADATA = {"tags", "jupyter"}  # `jupyter` folds the solutions of exercises
 
@@ -40,15 +44,45 @@ def execute(path: Path) -> bool:
         cell["id"] = f"cell-{index:02d}"
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA}
     nbformat.validate(notebook)
+    for cell in notebook.cells:
+        if "readme-picture" in cell.metadata.get("tags", []):
+            PICTURE.write_bytes(picture(cell))
     after = nbformat.writes(notebook) + "\n"
     if after != before:
         path.write_text(after)
     return after != before
 
 
-def main() -> None:
+def picture(cell) -> bytes:
+    """The PNG among the outputs of a cell."""
+    (encoded,) = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
+    return base64.b64decode(encoded)
+
+
+def prepare_environment() -> None:
+    """Sets what kernels inherit, so that outputs do not depend on who runs them.
+
+    The reader's own matplotlibrc and IPython start-up files stay out of it, and nothing is written outside
+    the repository.
+    """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise every kernel compiles torch anew
+    os.environ.pop("MPLBACKEND", None)  # otherwise kernels do not get the inline backend
     os.environ["TQDM_DISABLE"] = "1"  # a stored progress bar is noise
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # small tensors: a second thread on a busy core costs more than it gives
+    for variable in ("IPYTHONDIR", "MPLCONFIGDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
+        folder = CACHE / variable.lower()
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[variable] = str(folder)
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot
+
+
+def main() -> None:
+    prepare_environment()
     for path in [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb")):
         print(f"{path.name}: {'changed' if execute(path) else 'unchanged'}", flush=True)
 

@@ -1,0 +1,37 @@
+# Finds uv, or puts one into .uv/; uv builds .venv from uv.lock. Extra arguments: make lab ARGS="--no-browser --port 8899"
+UV := $(shell command -v uv)
+ifeq ($(UV),)
+UV := .uv/bin/uv
+BOOT := $(UV)
+endif
+unexport PYTHONDONTWRITEBYTECODE # without .pyc files every kernel compiles torch anew
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test notebooks bench lint clean
+
+help: ## this list
+	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
+
+lab: $(BOOT) ## open the course in JupyterLab
+	$(UV) run jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
+
+test: $(BOOT) ## run all tests, every cell of every chapter among them
+	$(UV) run pytest $(ARGS)
+
+notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names some of them
+	$(UV) run python tests/execute_notebooks.py $(ARGS)
+
+bench: $(BOOT) ## print the benchmark table
+	$(UV) run python benchmarks/run.py $(ARGS)
+
+lint: $(BOOT) ## check the style of the code
+	$(UV) run ruff check
+	$(UV) run ruff format --check
+
+clean: ## remove the environments and everything that was built
+	rm -rf .venv .venv-* .uv .cache dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9

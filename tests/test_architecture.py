@@ -1,0 +1,64 @@
+"""The floors of the package: imports point down, and modules on one floor ignore each other."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import d2lstab
+
+FLOORS = [
+    {"arguments", "plotting", "results"},
+    {"activations", "floats", "randomness"},
+    {"initializers", "products"},
+    {"networks", "datasets", "propagation"},
+    {"jacobians", "training"},
+    {"exercises"},
+]
+PACKAGE = Path(d2lstab.__file__).parent
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+
+
+def imported(module: str) -> set[str]:
+    """The modules of the package that this one imports, anywhere in its text."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "d2lstab"):
+            found |= {node.module.split(".")[-1]} if node.module else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("d2lstab.")}
+    return found
+
+
+def test_every_module_has_one_floor():
+    assert sum(map(len, FLOORS)) == len(FLOOR_OF)
+    assert set(MODULES) == set(FLOOR_OF)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    assert {name for name in imported(module) if FLOOR_OF[name] >= FLOOR_OF[module]} == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_stays_readable_in_one_sitting(module):
+    assert len((PACKAGE / f"{module}.py").read_text().splitlines()) <= 350
+
+
+def test_the_package_imports_without_the_course():
+    blocked = ["d2l", "pandas", "IPython", "jupyterlab", "ipywidgets", "sklearn", "torchvision", "scipy"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); import d2lstab; d2lstab.random_product().plot()"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
+def test_every_public_name_says_what_it_is():
+    public = {name: getattr(d2lstab, name) for name in dir(d2lstab) if not name.startswith("_") and name not in MODULES}
+    undocumented = [
+        name
+        for name, thing in public.items()
+        if callable(thing) and thing.__module__.startswith("d2lstab") and not (thing.__doc__ or "").strip()
+    ]
+    assert undocumented == []

@@ -1,0 +1,47 @@
+"""Bad input is told what was given and what is expected."""
+
+import numpy as np
+import pytest
+import torch
+
+from d2lstab.arguments import available_device, floating_dtype, seed_list, whole_numbers
+
+
+@pytest.mark.parametrize("bad", [0, -3, 1.5, "7", None, True, float("nan")])
+def test_a_size_that_is_no_whole_number_is_named(bad):
+    with pytest.raises(ValueError, match=r"depth=.*\nexpected a whole number of at least 1"):
+        whole_numbers(depth=bad)
+
+
+def test_whole_numbers_of_other_libraries_are_taken():
+    assert whole_numbers(depth=np.int64(3), width=torch.tensor(4)) == (3, 4)
+
+
+@pytest.mark.parametrize("bad", [[], [1, 1], [-1], ["a"], 0.5])
+def test_seeds_that_are_none_or_doubled_or_no_seeds(bad):
+    with pytest.raises(ValueError, match="expected"):
+        seed_list(bad)
+
+
+def test_one_seed_may_stand_alone():
+    assert seed_list(5) == [5]
+
+
+@pytest.mark.parametrize("bad", [torch.int64, "float32", "float99", float])
+def test_a_dtype_that_is_not_floating(bad):
+    with pytest.raises(ValueError, match="expected a floating torch.dtype"):
+        floating_dtype(bad)
+
+
+def test_no_dtype_is_torchs_default():
+    assert floating_dtype(None) is torch.get_default_dtype()
+
+
+@pytest.mark.parametrize("bad", ["cuda:99", "gpu", "xla", 3.5])
+def test_a_device_that_is_not_there(bad):
+    with pytest.raises(ValueError, match=r"cannot be used here\nexpected one of cpu"):
+        available_device(bad)
+
+
+def test_no_device_is_the_cpu():
+    assert available_device(None) == torch.device("cpu")

@@ -1,0 +1,74 @@
+"""Atoms draw the numbers they were given, and nothing that is not finite."""
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from d2lstab import alt_text, course_style, heatmap, histogram, line_with_band, new_axes, theory_line
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_given_axes_are_drawn_into():
+    ax = new_axes()
+    assert new_axes(ax) is ax
+
+
+def test_a_band_holds_the_middle_of_the_rows_around_their_median():
+    y = torch.arange(11.0)[:, None] * torch.ones(3)
+    ax = line_with_band(new_axes(), range(3), y, label="rows")
+    assert ax.lines[0].get_ydata().tolist() == [5, 5, 5]
+    corners = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert (corners.min(), corners.max()) == (1, 9)
+    assert ax.get_legend() is not None
+
+
+def test_a_single_line_has_no_band():
+    assert not line_with_band(new_axes(), range(3), torch.ones(3)).collections
+
+
+def test_what_is_not_finite_leaves_a_gap():
+    y = torch.tensor([[1.0, torch.inf, torch.nan], [1.0, 2.0, torch.nan]])
+    (line,) = line_with_band(new_axes(), range(3), y).lines
+    assert line.get_ydata()[:2].tolist() == [1, 2]
+    assert line.get_ydata()[2] != line.get_ydata()[2]
+
+
+def test_theory_is_black_and_dashed_under_one_label():
+    ax = theory_line(new_axes(), range(3), torch.ones(3, 2), label="theory")
+    assert {line.get_color() for line in ax.lines} == {"black"}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["theory"]
+
+
+def test_a_histogram_counts_only_finite_values():
+    ax = histogram(new_axes(), torch.tensor([0.0, 1.0, torch.inf, torch.nan]), bins=2, label="values")
+    assert [patch.get_height() for patch in ax.patches] == [1, 1]
+
+
+def test_a_heatmap_names_its_rows_and_columns():
+    ax = heatmap(new_axes(), torch.eye(2), rows=["a", "b"], columns=["c", "d"], label="value")
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["c", "d"]
+
+
+def test_tensors_with_gradients_and_integers_can_be_drawn():
+    line_with_band(new_axes(), torch.arange(3), torch.ones(2, 3, requires_grad=True))
+    heatmap(new_axes(), torch.ones(2, 2, dtype=torch.int64))
+
+
+def test_the_alternative_text_stays_with_the_figure():
+    ax = new_axes()
+    alt_text(ax, "a rising line")
+    assert ax.figure.get_label() == "a rising line"
+
+
+def test_the_style_gives_opaque_figures_distinct_lines_and_can_be_undone():
+    with plt.rc_context():
+        course_style()
+        assert plt.rcParams["figure.facecolor"] == "white"
+        cycle = plt.rcParams["axes.prop_cycle"].by_key()
+        assert len(set(cycle["color"])) == len({str(dash) for dash in cycle["linestyle"]}) == 7
