@@ -13,8 +13,9 @@ FLOORS = [
     {"arguments", "plotting", "results"},
     {"activations", "floats", "randomness"},
     {"initializers", "products"},
-    {"networks", "datasets", "propagation"},
-    {"jacobians", "training"},
+    {"networks", "datasets"},
+    {"propagation", "jacobians"},
+    {"training"},
     {"exercises"},
 ]
 PACKAGE = Path(d2lstab.__file__).parent
