@@ -206,7 +206,7 @@ def test_clipping_by_norm_bounds_each_tensor():
 def test_clipping_by_global_norm_keeps_the_direction_of_each_seed():
     clipped = gradients()
     assert clip_by_global_norm_(clipped, 6.5).tolist() == [13, 130]
-    for gradient, original, factor in zip(clipped, gradients(), (0.5, 0.05)):
+    for gradient, original in zip(clipped, gradients()):
         torch.testing.assert_close(gradient[0], original[0] * 0.5)
         torch.testing.assert_close(gradient[1], original[1] * 0.05)
 
@@ -237,27 +237,44 @@ def test_a_limit_that_is_not_positive_is_refused(clip, limit):
 
 
 @pytest.mark.parametrize("make_model", [small, normalized], ids=["together", "alone"])
-def test_an_interrupted_run_keeps_the_steps_done(make_model, monkeypatch):
+def test_an_interrupted_run_keeps_the_steps_done(make_model):
     calls = []
 
-    def loss(outputs, targets):
-        return F.cross_entropy(outputs, targets)
-
-    original = training_module._loss_per_seed
-
-    def stop_in_step_8(*arguments):
+    def stop_in_step_8(gradients):
         calls.append(None)
         if len(calls) == 8:
             raise KeyboardInterrupt
-        return original(*arguments)
 
-    monkeypatch.setattr(training_module, "_loss_per_seed", stop_in_step_8)
-    history = quick(make_model, loss=loss, seeds=range(2))
+    history = quick(make_model, clip=stop_in_step_8, seeds=range(2))
     assert history.interrupted
     assert history.loss.shape == (2, 7)
     assert history.loss[0].isfinite().all()
     assert history.accuracy[0].isfinite()
     assert not history.diverged.any()
+
+
+def test_a_loss_that_vmap_cannot_take_goes_through_the_loop():
+    def picky(outputs, targets):
+        return F.cross_entropy(outputs, targets) * (2.0 if outputs.sum().item() != torch.pi else 0.0)
+
+    history, plain = quick(small, loss=picky, seeds=range(2), steps=1), quick(small, seeds=range(2), steps=1)
+    assert not history.together
+    torch.testing.assert_close(history.loss, 2 * plain.loss)
+
+
+def test_optimizers_that_mix_entries_see_each_seed_alone():
+    class Normalized(SGD):
+        """Steps of a fixed length per tensor, so that a stack would be another optimizer."""
+
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad /= parameter.grad.norm()
+            return super().step(closure)
+
+    company, alone = (quick(small, optimizer=partial(Normalized, lr=0.1), seeds=seeds) for seeds in (range(3), [2]))
+    assert not company.together
+    torch.testing.assert_close(company.loss[2], alone.loss[0])
 
 
 def test_targets_that_are_numbers_have_no_accuracy():
@@ -283,6 +300,8 @@ def test_data_follow_the_dtype_of_the_model():
         ({"batch": -1}, ValueError, "batch=-1"),
         ({"batch": 31}, ValueError, "batch=31 of 30 examples"),
         ({"seeds": []}, ValueError, "seeds="),
+        ({"make_model": lambda seed: nn.Linear(5, 3)}, ValueError, r"inputs of shape \(10, 2\)"),
+        ({"make_model": lambda seed: nn.Linear(2, 2)}, ValueError, "do not fit the model and its loss"),
         ({"device": "cuda:99"}, ValueError, "cannot be used here"),
         ({"optimizer": lambda parameters: None}, TypeError, "optimizer returned NoneType"),
         ({"optimizer": LBFGS}, TypeError, "LBFGS"),

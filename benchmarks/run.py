@@ -1,0 +1,107 @@
+"""What the package costs beside the loop a reader would otherwise write: ratios within one run.
+
+    make bench
+
+Each pair is timed in turn, several times over, on one thread; the table shows the median ratio and its range.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+import torch
+from torch.nn import functional as F
+
+from d2lstab import depth_sweep, digits, he_normal_, mlp, random_product, seeded, train
+
+REPEATS = 5
+DATA = digits()
+
+
+def product_loop(trials: int = 200) -> None:
+    """The source's own loop: one 4 × 4 matrix times 100 others."""
+    for _ in range(trials):
+        product = torch.normal(0, 1, size=(4, 4))
+        for _ in range(100):
+            product = torch.mm(product, torch.normal(0, 1, size=(4, 4)))
+
+
+def product_together(trials: int = 10_000) -> None:
+    random_product(n=4, factors=101, trials=trials)
+
+
+def sweep_loop(seeds: int = 8) -> None:
+    """Forward second moments of one network after the other; it overflows where depth_sweep does not."""
+    for seed in range(seeds):
+        generator = seeded(seed)
+        h, moments = torch.randn(64, 256, generator=generator), []
+        weights = [torch.randn(256, 256, generator=generator) * (2 / 256) ** 0.5 for _ in range(50)]
+        h.requires_grad_()
+        layers = [h]
+        for weight in weights:
+            layers.append(torch.relu(layers[-1] @ weight.T))
+            layers[-1].retain_grad()
+            moments.append(layers[-1].square().mean().log())
+        layers[-1].backward(torch.randn(64, 256, generator=generator))
+        [layer.grad.square().mean().log() for layer in layers]
+
+
+def sweep_together(seeds: int = 8) -> None:
+    depth_sweep(he_normal_, torch.relu, depth=50, width=256, batch=64, seeds=range(seeds))
+
+
+def network(seed: int) -> torch.nn.Module:
+    return mlp([64] + [64] * 10 + [10], torch.relu, initializer=he_normal_, seed=seed)
+
+
+def training_loop(seeds: int, batch: int, steps: int) -> None:
+    for seed in range(seeds):
+        model, generator = network(seed), seeded(seed)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        for _ in range(steps):
+            index = torch.randperm(len(DATA.inputs), generator=generator)[:batch]
+            loss = F.cross_entropy(model(DATA.inputs[index]), DATA.targets[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+def training_together(seeds: int, batch: int, steps: int) -> None:
+    train(
+        network, DATA, optimizer=partial(torch.optim.SGD, lr=0.05), seeds=range(seeds), batch=batch, steps=steps, progress=False
+    )  # fmt: skip
+
+
+def seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def ratio(loop: Callable[[], None], together: Callable[[], None], per: float = 1.0) -> tuple[float, float, float]:
+    """Median, least and largest of loop / together, times `per`; the two take turns, after one round unmeasured."""
+    loop(), together()
+    ratios = sorted(per * seconds(loop) / seconds(together) for _ in range(REPEATS))
+    return median(ratios), ratios[0], ratios[-1]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    rows = {
+        "random_product, 10,000 × 101 factors, per trial": ratio(product_loop, product_together, per=10_000 / 200),
+        "depth_sweep, 8 seeds, depth 50, width 256": ratio(sweep_loop, sweep_together),
+    }
+    for batch in (32, 128):
+        for seeds in (1, 16):
+            size = {"seeds": seeds, "batch": batch, "steps": 30}
+            rows[f"train, {seeds} seeds of a 10 × 64 MLP, batch {batch}"] = ratio(
+                partial(training_loop, **size), partial(training_together, **size)
+            )
+    print(f"{'how many times cheaper than the plain loop':52} median (range of {REPEATS})")
+    for name, (middle, least, most) in rows.items():
+        print(f"{name:52} {middle:6.1f} ({least:.1f}–{most:.1f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Does it learn, and how fast: many seeds trained at once."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from ..arguments import available_device, seed_list, whole_numbers
+from ..datasets import Dataset
+from ..randomness import seeded
+from .clipping import clip_by_global_norm_, clip_by_norm_, clip_by_value_, norm_over
+from .history import History, joined
+from .stack import Alone, Stack, losses_of, stackable
+
+__all__ = ["History", "clip_by_global_norm_", "clip_by_norm_", "clip_by_value_", "train"]
+
+
+def train(
+    make_model: Callable[[int], nn.Module],
+    data: Dataset,
+    *,
+    optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer],
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    steps: int = 300,
+    seeds: Iterable[int] = range(8),
+    batch: int = 128,
+    clip: Callable[[Sequence[Tensor]], Tensor] | None = None,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+) -> History:
+    """The history of training one network per seed, all of them at once.
+
+    make_model(seed) returns a module; optimizer(parameters) a torch optimizer, such as partial(SGD, lr=0.1);
+    loss(outputs, targets) a scalar. Each seed has its own batches of `batch` examples. clip gets the gradients,
+    each with a leading seeds axis, and changes them in place, such as partial(clip_by_global_norm_, limit=1.0).
+
+    The parameters of all seeds are stacked and move through one batched forward pass and one optimizer; a seed
+    gives the same curve alone or in company. Where that cannot be (batch normalization, dropout, recurrent
+    modules, anything else vmap refuses, optimizers that mix entries, such as Muon) the seeds are trained one
+    after the other, with the same result. A seed whose loss becomes infinite or NaN stops; the others go on.
+    Ctrl-C or the notebook's stop button ends the run early and returns the steps done.
+
+    Raises ValueError for sizes below 1, a batch larger than the data, a device that is not there, inputs that do
+    not fit the model, a loss that is not a scalar; TypeError if make_model does not return a module, optimizer no
+    optimizer, or one such as LBFGS that evaluates the loss itself.
+    """
+    steps, batch = whole_numbers(steps=steps, batch=batch)
+    seeds, device = seed_list(seeds), available_device(device)
+    if batch > len(data.inputs):
+        raise ValueError(f"batch={batch} of {len(data.inputs)} examples\nexpected at most as many as there are")
+    models = [_model(make_model, seed, device) for seed in seeds]
+    dtype = next((p.dtype for p in models[0].parameters() if p.is_floating_point()), None)
+    data = data.to(device, dtype)
+    stack = Stack(models) if stackable(models, data, optimizer, loss) else None
+    groups = [(stack, seeds)] if stack else [(Alone(model), [seed]) for model, seed in zip(models, seeds)]
+    hidden = {} if progress else {"disable": True}  # left out otherwise: the environment variable TQDM_DISABLE decides
+
+    runs = []
+    with tqdm(total=steps * len(groups), desc="training", leave=False, delay=1, **hidden) as bar:
+        for network, group in groups:
+            runs.append(_fit(network, group, data, optimizer, loss, steps, batch, clip, bar))
+            if runs[-1].interrupted:
+                break
+    return joined(runs, len(seeds), together=stack is not None)
+
+
+def _fit(network, seeds, data, optimizer, loss, steps, batch, clip, bar) -> History:
+    """The history of one stack; its loop is the only training loop."""
+    alive = torch.ones(len(seeds), dtype=torch.bool, device=data.inputs.device)
+    record = torch.full((2, steps, len(seeds)), torch.nan, dtype=torch.float64, device=data.inputs.device)
+    updates, batches, done, interrupted = (
+        optimizer(network.parameters),
+        _batches(len(data.inputs), batch, seeds),
+        0,
+        False,
+    )
+    try:
+        with _own_random_stream(seeds[0], data.inputs.device):
+            for step in range(steps):
+                index = next(batches).to(data.inputs.device)
+                updates.zero_grad()
+                losses = losses_of(network, loss, data.inputs[index], data.targets[index])
+                losses.sum().backward()
+                gradients = network.gradients()
+                norm = norm_over(gradients)
+                if clip is not None:
+                    clip(gradients)
+                record[:, step] = torch.stack([losses.detach(), norm]).masked_fill(~alive, torch.nan)
+                alive = alive & losses.detach().isfinite()
+                if not alive.any():
+                    break
+                _silence_(gradients, alive)
+                updates.step()
+                done = step + 1
+                bar.update()
+    except KeyboardInterrupt:
+        interrupted = True
+        record = record[:, :done]
+    loss_by_seed, norm_by_seed = record.cpu().mT
+    return History(loss_by_seed, norm_by_seed, _accuracy(network, data), ~alive.cpu(), True, interrupted)
+
+
+def _model(make_model, seed: int, device: torch.device) -> nn.Module:
+    with _own_random_stream(seed, device):
+        model = make_model(seed)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"make_model({seed}) returned {type(model).__name__}\nexpected an nn.Module")
+    return model.to(device).train()
+
+
+def _batches(examples: int, batch: int, seeds: Sequence[int]) -> Iterator[Tensor]:
+    """Indices (seeds, batch) without end: every seed shuffles the data anew for each epoch."""
+    generators = [seeded(2**32 + seed) for seed in seeds]  # not the stream that drew the weights
+    while True:
+        order = torch.stack([torch.randperm(examples, generator=generator) for generator in generators])
+        for start in range(0, examples - batch + 1, batch):
+            yield order[:, start : start + batch]
+
+
+def _silence_(gradients: Sequence[Tensor], alive: Tensor) -> None:
+    """Sets the gradients of diverged seeds to 0, so that an infinite one is not carried on."""
+    if not alive.all():
+        for gradient in gradients:
+            gradient[~alive] = 0
+
+
+@torch.no_grad()
+def _accuracy(network, data: Dataset) -> Tensor:
+    """The share of test examples named right, (seeds,); NaN where the targets are not classes."""
+    network.eval()
+    seeds = network.size
+    if data.test_targets.is_floating_point():
+        return torch.full((seeds,), torch.nan)
+    outputs = network(data.test_inputs.expand(seeds, *data.test_inputs.shape))
+    return (outputs.argmax(-1) == data.test_targets).to(torch.get_default_dtype()).mean(-1).cpu()
+
+
+@contextmanager
+def _own_random_stream(seed: int, device: torch.device):
+    """Modules that draw from torch's global stream find it seeded; afterwards it is as it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed) if device.type == "cuda" else torch.default_generator.manual_seed(seed)
+        yield

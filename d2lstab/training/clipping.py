@@ -1,0 +1,64 @@
+"""Limits on gradients, seed by seed: each gradient has a leading seeds axis."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def clip_by_value_(gradients: Sequence[Tensor], limit: float) -> Tensor:
+    """The global norm of each seed's gradient before every entry is clipped to ±limit, in place, (seeds,).
+
+    gradients: each (seeds, ...). Raises ValueError unless limit > 0.
+    """
+    _check_limit(limit)
+    norm = norm_over(gradients)
+    for gradient in gradients:
+        gradient.clamp_(-limit, limit)
+    return norm
+
+
+def clip_by_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
+    """The global norm of each seed's gradient before each tensor's norm is clipped to `limit`, in place, (seeds,).
+
+    gradients: each (seeds, ...). Raises ValueError unless limit > 0.
+    """
+    _check_limit(limit)
+    norm = norm_over(gradients)
+    for gradient in gradients:
+        _shrink_(gradient, limit, _norm(gradient))
+    return norm
+
+
+def clip_by_global_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
+    """The global norm of each seed's gradient before that norm is clipped to `limit`, in place, (seeds,).
+
+    gradients: each (seeds, ...). Per seed it is torch.nn.utils.clip_grad_norm_; a norm that is not finite makes
+    that seed's gradient 0 or NaN, as it does there, and no other's. Raises ValueError unless limit > 0.
+    Source: Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
+    """
+    _check_limit(limit)
+    norm = norm_over(gradients)
+    for gradient in gradients:
+        _shrink_(gradient, limit, norm)
+    return norm
+
+
+def norm_over(gradients: Sequence[Tensor]) -> Tensor:
+    """The norm over all tensors, (seeds,), in float64: the square of a finite float32 may not be one."""
+    return torch.linalg.vector_norm(torch.stack([_norm(gradient) for gradient in gradients]), dim=0)
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64)
+
+
+def _shrink_(gradient: Tensor, limit: float, norm: Tensor) -> None:
+    """Scales each seed's gradient so that `norm` becomes at most the limit."""
+    factor = (limit / (norm + 1e-6)).clamp(max=1)  # torch's own 1e-6, so that one seed alone agrees with torch
+    gradient.mul_(factor.to(gradient.dtype).reshape(-1, *[1] * (gradient.dim() - 1)))
+
+
+def _check_limit(limit: float) -> None:
+    if not limit > 0:
+        raise ValueError(f"limit={limit}\nexpected a positive number")

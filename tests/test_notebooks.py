@@ -1,0 +1,123 @@
+"""The stored chapters are whole: executed top to bottom, readable by everybody, their exercises solved.
+
+That the cells still print what is stored is checked by nbval, which re-executes them.
+"""
+
+import re
+from base64 import b64decode
+
+import nbformat
+import pytest
+
+from tests.execute_notebooks import FOLDER, PICTURE, picture
+
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+CHAPTERS = [path for path in PATHS if not path.name.startswith("00")]
+every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def prose(path) -> str:
+    return "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+def bundles(cell):
+    """The MIME bundles among the outputs of a cell, each with its metadata."""
+    return [(output.data, output.metadata) for output in cell.outputs if "data" in output]
+
+
+@every_notebook
+def test_it_is_valid_and_carries_nothing_of_one_machine(path):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert notebook.metadata.language_info == {"name": "python"}
+    assert {key for cell in notebook.cells for key in cell.metadata} <= {"tags", "jupyter"}
+
+
+@every_notebook
+def test_every_cell_was_executed_once_and_in_order(path):
+    """nbval passes a cell without execution count and outputs: nothing would have been compared."""
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert all(cell.source.strip() for cell in cells)
+
+
+@every_notebook
+def test_no_error_or_warning_is_stored(path):
+    outputs = [output for cell in code_cells(path) for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+
+
+@every_notebook
+def test_figures_are_shown_in_a_fresh_clone_and_to_those_who_cannot_see_them(path):
+    """A stored SVG is not drawn until the notebook is trusted; a PNG is."""
+    figures = [(data, metadata) for cell in code_cells(path) for data, metadata in bundles(cell) if "image/png" in data]
+    assert figures
+    assert not [data for data, _ in figures if "image/svg+xml" in data]
+    for data, metadata in figures:
+        assert len(metadata["image/png"].get("alt", "")) > 20
+        assert metadata["image/png"]["width"] <= 1000
+        assert int.from_bytes(b64decode(data["image/png"])[16:20], "big") >= 2 * metadata["image/png"]["width"] - 2
+
+
+@every_notebook
+def test_code_can_be_read_at_a_glance(path):
+    for number, cell in enumerate(code_cells(path)):
+        lines = cell.source.splitlines()
+        assert len(lines) <= 14, f"code cell {number} has {len(lines)} lines"
+        assert max(map(len, lines)) <= 120, f"code cell {number} has a line of {max(map(len, lines))} characters"
+        assert not cell.source.rstrip().endswith(";"), f"code cell {number}: nbval shows what ; hides"
+        if number:
+            assert not re.search(r"^(import|from) ", cell.source, re.MULTILINE), f"code cell {number} imports"
+
+
+@every_notebook
+def test_what_is_printed_names_no_address_and_no_device(path):
+    for cell in code_cells(path):
+        if "nbval-ignore-output" not in cell.metadata.get("tags", []):
+            printed = "".join(
+                output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in cell.outputs
+            )
+            assert not re.search(r"0x[0-9a-f]{6,}|cuda|device=", printed)
+
+
+@every_notebook
+def test_every_link_to_another_chapter_leads_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+\.ipynb)", prose(path)):
+        assert (FOLDER / target).exists(), target
+
+
+@every_chapter
+def test_a_chapter_claims_and_ends_as_chapters_do(path):
+    code = "\n".join(cell.source for cell in code_cells(path))
+    assert code.count("claim(") >= 5
+    headings = re.findall(r"^## (.*)$", prose(path), re.MULTILINE)
+    assert headings[-3:] == ["Summary", "Exercises", "Sources"]
+    assert all(heading.endswith("?") for heading in headings[:-3]), "a section asks a question"
+
+
+@every_chapter
+def test_exercises_wait_and_their_folded_solutions_are_right(path):
+    chapter = path.name[:2]
+    printed = {}
+    for cell in code_cells(path):
+        for number in re.findall(r'^check\("(\d\d\.\d)"', cell.source, re.MULTILINE):
+            folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+            printed[number, folded] = "".join(output.get("text", "") for output in cell.outputs).strip()
+    for exercise in (f"{chapter}.{k}" for k in (1, 2, 3)):
+        assert printed[exercise, False] == f"{exercise} is waiting for your answer."
+        assert printed[exercise, True] == f"{exercise} is right."
+
+
+def test_the_readme_shows_the_picture_that_the_notebook_drew():
+    tagged = [cell for path in PATHS for cell in code_cells(path) if "readme-picture" in cell.metadata.get("tags", [])]
+    assert [picture(cell) for cell in tagged] == [PICTURE.read_bytes()]

@@ -1,0 +1,53 @@
+"""The README is true: its snippets run, its commands, names, links and layers exist."""
+
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+import d2lstab
+from tests.test_architecture import FLOORS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
+def test_every_snippet_runs_as_it_stands(snippet):
+    exec(compile(snippet, "README.md", "exec"), {})  # noqa: S102
+    plt.close("all")
+
+
+def test_every_make_target_it_names_exists():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE))
+    assert {"lab", "test"} <= named <= targets
+
+
+def test_every_file_it_links_to_exists():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_its_list_of_chapters_is_complete():
+    linked = set(re.findall(r"\]\(notebooks/([^)]+)\)", README))
+    assert linked == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+def test_its_list_of_modules_and_names_is_true_and_complete():
+    table = re.search(r"## What is in the package\n(.*?)\nImports point down", README, re.DOTALL).group(1)
+    rows = [re.findall(r"`([^`]+)`", line) for line in table.splitlines() if line.startswith("| `")]
+    assert {row[0] for row in rows} == set.union(*FLOORS) - {"arguments"}
+    named = {name for row in rows for name in row[1:]} - {"torch.nn.init"}
+    public = {name for name in dir(d2lstab) if callable(getattr(d2lstab, name)) or name.isupper()}
+    classes = {name for name in public if isinstance(getattr(d2lstab, name), type)}
+    assert named <= public
+    assert public - classes - {"Activation", "Initializer"} <= named
+
+
+def test_its_diagram_is_the_architecture():
+    drawn = [line.split()[1:] for line in README.splitlines() if re.match(r"\d  [a-z]", line)]
+    assert [set(modules) for modules in reversed(drawn)] == FLOORS
