@@ -94,7 +94,7 @@ def main() -> None:
     }
     for batch in (32, 128):
         for seeds in (1, 16):
-            size = {"seeds": seeds, "batch": batch, "steps": 30}
+            size = {"seeds": seeds, "batch": batch, "steps": 100}
             rows[f"train, {seeds} seeds of a 10 × 64 MLP, batch {batch}"] = ratio(
                 partial(training_loop, **size), partial(training_together, **size)
             )

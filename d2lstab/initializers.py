@@ -117,14 +117,14 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def draw_weight(initializer: Initializer, shape: tuple[int, ...], generator: Generator) -> Tensor:
-    """A new float64 CPU weight of this shape, filled by the initializer.
+    """A new float32 CPU weight of this shape, filled by the initializer.
 
     One dtype and one device for the draw, so that a seed means the same weights in every dtype and place.
     Raises TypeError if the initializer does not return a tensor, ValueError if its shape is another.
     """
     if not callable(initializer):
         raise TypeError(f"initializer={initializer!r}\nexpected a function of a weight, such as he_normal_")
-    weight = torch.empty(shape, dtype=torch.float64)
+    weight = torch.empty(shape, dtype=torch.float32)
     filled = initializer(weight, generator=generator)
     name = getattr(initializer, "__name__", repr(initializer))
     if not isinstance(filled, Tensor):

@@ -163,7 +163,7 @@ def test_initialize_fills_weights_zeroes_biases_and_leaves_the_rest():
 
 def test_a_seed_means_the_same_network_in_every_dtype():
     single, double = initialize_(network(), he_normal_), initialize_(network().double(), he_normal_)
-    assert torch.equal(single[3].weight, double[3].weight.float())
+    assert torch.equal(single[3].weight.double(), double[3].weight)
 
 
 @pytest.mark.parametrize(
