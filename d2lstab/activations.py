@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "softplus": F.softplus,
 }
 
+_ELEMENTWISE = "expected an elementwise, deterministic function, such as torch.tanh"
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ActivationCurve(Result):
@@ -52,71 +55,104 @@ def check_elementwise(f: Activation, *, like: Tensor | None = None) -> None:
     """Returns None for a function that maps each entry of a tensor on its own, the same way every time.
 
     like: a tensor whose dtype and device f is tried on, torch's default ones without it.
-    Raises TypeError if f is not callable or does not return a tensor, ValueError if an entry's answer
-    depends on its neighbours (softmax, normalization) or on chance (dropout).
+    Raises TypeError if f is not callable, does not return a floating tensor, or `like` is not one; ValueError if
+    f fails on a tensor of some shape (a Linear layer), or if an entry's answer depends on its place (a slope per
+    channel), its neighbours (softmax, normalization) or chance (dropout).
     """
     if not callable(f):
-        raise TypeError(f"activation={f!r} of type {type(f).__name__}\nexpected a function of a tensor, such as torch.tanh")
-    z = torch.tensor([[-2.5, -0.7, -0.1], [0.3, 1.1, 2.9]])
-    z = z if like is None else z.to(like)
-    with torch.no_grad():
-        together = f(z.clone())
-        if not isinstance(together, Tensor):
-            raise TypeError(f"activation {_name(f)} returned {type(together).__name__}\nexpected a tensor of the shape it was given")
-        if together.shape == z.shape:
-            alone = torch.stack([torch.stack([f(entry.reshape(1, 1).clone()).squeeze() for entry in row]) for row in z])
-    if together.shape != z.shape or not torch.allclose(together, alone, rtol=1e-4, atol=1e-5, equal_nan=True):
-        raise ValueError(
-            f"activation {_name(f)} does not treat each entry on its own: f of a {tuple(z.shape)} tensor"
-            f" has shape {tuple(together.shape)} or other values than f of its entries\n"
-            "expected an elementwise, deterministic function, such as torch.tanh"
+        raise TypeError(
+            f"activation={f!r} of type {type(f).__name__}\nexpected a function of a tensor, such as torch.tanh"
         )
+    like = torch.empty(0) if like is None else like
+    if not isinstance(like, Tensor) or not like.is_floating_point():
+        raise TypeError(f"activation {_name(f)} of {_kind(like)}\nexpected a floating tensor")
+    size = 32  # 256 entries are compared: even a dropout of 1 in 50 leaves one of them different
+    numbers = torch.arange(size * size) * 389 % (size * size)  # each once, in an order without a pattern
+    z = (numbers / (size * size) * 6 - 3).reshape(size, size).to(like)
+    corner = slice(size // 2, None)
+    try:
+        with torch.no_grad():
+            whole, part = f(z.clone()), f(z[corner, corner].clone())
+    except Exception as error:
+        raise ValueError(
+            f"activation {_name(f)} fails on a {size} × {size} tensor, or on a part of it: {error}\n{_ELEMENTWISE}"
+        ) from error
+    if not isinstance(whole, Tensor) or not whole.is_floating_point():
+        raise TypeError(
+            f"activation {_name(f)} returned {_kind(whole)}\nexpected a floating tensor of the shape it was given"
+        )
+    rounding = 16 * torch.finfo(whole.dtype).eps  # torch may take another path through another shape
+    if whole.shape != z.shape or not torch.allclose(
+        whole[corner, corner], part, rtol=rounding, atol=rounding, equal_nan=True
+    ):
+        raise ValueError(
+            f"activation {_name(f)} does not treat each entry on its own: f of a {size} × {size} tensor has shape"
+            f" {tuple(whole.shape)}, or other values than f of a part of it\n{_ELEMENTWISE}"
+        )
+
+
+def value_and_slope(f: Activation, z: Tensor) -> tuple[Tensor, Tensor]:
+    """f(z) and f′(z) from one evaluation, for an f that `check_elementwise` has passed."""
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = z.detach().clone().requires_grad_()
+        value = f(leaf.clone())  # a copy: an in-place activation may not change a leaf
+        if not value.requires_grad:  # a constant, or a step: flat everywhere
+            return value, torch.zeros_like(leaf, requires_grad=False)
+        (gradient,) = torch.autograd.grad(value, leaf, torch.ones_like(value), materialize_grads=True)
+    return value.detach(), gradient
 
 
 def slope(f: Activation, z: Tensor) -> Tensor:
     """The derivative f′(z), entry by entry, of the shape, dtype and device of z.
 
-    At a kink it is what autograd says (0 for ReLU at 0). Raises what `check_elementwise` raises.
+    At a kink it is what autograd says (0 for ReLU at 0). Raises what `check_elementwise` raises, for z as for f.
     """
     check_elementwise(f, like=z)
-    with torch.enable_grad():
-        leaf = z.detach().clone().requires_grad_()
-        value = f(leaf.clone())  # a copy: an in-place activation may not change a leaf
-        if not value.requires_grad:  # a constant, or a step: flat everywhere
-            return torch.zeros_like(z)
-        (gradient,) = torch.autograd.grad(value.sum(), leaf, materialize_grads=True)
-    return gradient
+    return value_and_slope(f, z)[1]
 
 
 def curve(f: Activation, *, low: float = -8.0, high: float = 8.0, step: float = 0.1) -> ActivationCurve:
     """The values and slopes of f on [low, high), as the source material draws them.
 
-    Raises ValueError unless low < high and step > 0, and what `slope` raises.
+    Raises ValueError unless low < high and step > 0 are finite, and what `check_elementwise` raises.
     """
-    if not (low < high and step > 0):
-        raise ValueError(f"low={low}, high={high}, step={step}\nexpected low < high and a positive step")
+    if not (-inf < low < high < inf and 0 < step < inf):
+        raise ValueError(f"low={low}, high={high}, step={step}\nexpected finite low < high and a positive step")
+    check_elementwise(f)
     x = torch.arange(low, high, step)
-    gradient = slope(f, x)
-    with torch.no_grad():
-        return ActivationCurve(x, f(x.clone()), gradient)
+    return ActivationCurve(x, *value_and_slope(f, x))
 
 
-def saturated_share(f: Activation, z: Tensor, *, slope_below: float = 0.01, dim=None) -> Tensor:
-    """The share of the entries of z at which |f′| is less than `slope_below`.
+def saturated_share(
+    f: Activation, z: Tensor, *, slope_below: float = 0.01, dim: int | tuple[int, ...] | None = None
+) -> Tensor:
+    """The share of the entries of z at which |f′| is less than `slope_below`, at least float32.
 
-    dim: the axes to count over, all of them by default. Raises what `slope` raises.
+    dim: the axes to count over, all of them by default.
+    Raises ValueError if z is empty or slope_below not positive, and what `slope` raises.
     """
+    if not slope_below > 0:
+        raise ValueError(f"slope_below={slope_below}\nexpected a positive number")
     flat = slope(f, z).abs() < slope_below
-    return flat.to(torch.get_default_dtype()).mean() if dim is None else flat.to(torch.get_default_dtype()).mean(dim)
+    if z.numel() == 0:
+        raise ValueError(f"z of shape {tuple(z.shape)}\nexpected at least one entry")
+    return flat.to(torch.promote_types(z.dtype, torch.float32)).mean(dim)
 
 
 def dead_units(f: Activation, z: Tensor) -> Tensor:
-    """True for each unit whose slope is exactly 0 for every input.
+    """True for each unit whose slope is exactly 0, by definition or by rounding, for every input.
 
     z: (..., inputs, units), pre-activations over a whole data set; one batch is not enough to call a unit
-    dead. Returns (..., units). Raises what `slope` raises.
+    dead. Returns (..., units). Raises ValueError without an input, and what `slope` raises.
     """
-    return (slope(f, z) == 0).all(-2)
+    slopes = slope(f, z)
+    if z.dim() < 2 or z.shape[-2] == 0:
+        raise ValueError(f"z of shape {tuple(z.shape)}\nexpected (..., inputs, units) with at least one input")
+    return (slopes == 0).all(-2)
+
+
+def _kind(thing) -> str:
+    return f"a tensor of {thing.dtype}" if isinstance(thing, Tensor) else f"a {type(thing).__name__}"
 
 
 def _name(f: Activation) -> str:

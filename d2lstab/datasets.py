@@ -1,12 +1,13 @@
 """Real data that needs no download."""
 
 from dataclasses import dataclass, fields
+from math import isqrt
 
 import torch
 from torch import Tensor
 
-from .arguments import available_device, floating_dtype
-from .plotting import Axes, new_axes
+from .arguments import available_device, floating_dtype, whole_numbers
+from .plotting import COLOURS, Axes, new_axes
 from .randomness import seeded
 from .results import Result
 
@@ -15,24 +16,46 @@ from .results import Result
 class Dataset(Result):
     """Inputs and targets to learn from, and others to be tested on."""
 
-    inputs: Tensor  # (examples, features)
-    targets: Tensor  # (examples,), class numbers
+    inputs: Tensor  # (examples, ...)
+    targets: Tensor  # (examples,), class numbers; floating where there are no classes
     test_inputs: Tensor
     test_targets: Tensor
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Dataset":
-        """The same data on another device, its inputs in another dtype."""
-        device = available_device(device)
-        tensors = [getattr(self, field.name) for field in fields(self)]
-        return type(self)(*(t.to(device, dtype) if t.is_floating_point() else t.to(device) for t in tensors))
+    def __post_init__(self):
+        for name in ("inputs", "test_inputs"):
+            targets = name.replace("inputs", "targets")
+            examples, answers = len(getattr(self, name)), len(getattr(self, targets))
+            if examples != answers:
+                raise ValueError(f"{name} of {examples} examples, {targets} of {answers}\nexpected one target for each")
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Axes with the first 32 inputs, drawn as square pictures with their targets written above."""
-        ax = new_axes(ax, figsize=(6, 2.0))
-        side = round(self.inputs.shape[1] ** 0.5)
-        pictures = self.inputs[:32].cpu().reshape(2, 16, side, side)
-        ax.imshow(pictures.permute(0, 2, 1, 3).reshape(2 * side, 16 * side), cmap="gray_r")
-        ax.set_title(" ".join(map(str, self.targets[:32].tolist())), fontsize=8)
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Dataset":
+        """The same data on another device, its floating tensors in another dtype; None leaves either as it is.
+
+        Raises ValueError for a device that is not there or a dtype that is not floating.
+        """
+        device = None if device is None else available_device(device)
+        dtype = None if dtype is None else floating_dtype(dtype)
+        tensors = [getattr(self, field.name) for field in fields(self)]
+        return type(self)(*(t.to(device, dtype if t.is_floating_point() else None) for t in tensors))
+
+    def plot(self, ax: Axes | None = None, *, rows: int = 2, columns: int = 16) -> Axes:
+        """Axes with the first inputs as square pictures, row by row, each with its target in a corner.
+
+        Raises ValueError if an input is not a square picture.
+        """
+        rows, columns = whole_numbers(rows=rows, columns=columns)
+        pictures = self.inputs[: rows * columns].detach().cpu().double().flatten(1)
+        side = isqrt(pictures.shape[1])
+        if side**2 != pictures.shape[1]:
+            raise ValueError(f"inputs of shape {tuple(self.inputs.shape)}\nexpected square pictures, such as (examples, 64)")
+        cell = side + 2  # a picture and the gap to its neighbours
+        sheet = torch.full((rows * cell, columns * cell), torch.nan, dtype=torch.float64)
+        ax = new_axes(ax, figsize=(0.5 * columns, 0.5 * rows))
+        for index, (picture, target) in enumerate(zip(pictures, self.targets.tolist())):
+            top, left = index // columns * cell, index % columns * cell
+            sheet[top : top + side, left : left + side] = picture.reshape(side, side)
+            ax.text(left - 1, top - 1, f"{target:g}", color=COLOURS[1], fontsize=8, ha="center", va="center")
+        ax.imshow(sheet, cmap="gray_r")
         ax.set_axis_off()
         return ax
 

@@ -1,13 +1,13 @@
 """The gradient as a product of layer Jacobians."""
 
-import copy
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import log
 
 import torch
 from torch import Tensor, nn
-from torch.func import jacrev, vmap
+from torch.func import functional_call
 
 from .plotting import Axes, histogram, new_axes
 from .results import Result
@@ -17,76 +17,102 @@ from .results import Result
 class Spectrum(Result):
     """The singular values of a Jacobian."""
 
-    singular_values: Tensor  # (..., k), largest first
+    singular_values: Tensor  # (..., k), largest first; NaN where rounding has swallowed them
 
     @property
     def mean_square(self) -> Tensor:
-        """The mean squared singular value, (...): the factor by which a random gradient's square grows."""
-        return self.singular_values.square().mean(-1)
+        """The mean squared singular value, (...): what a Jacobian does to squared lengths on average."""
+        return self._squares.mean(-1)
 
     @property
     def spread(self) -> Tensor:
         """The variance of the squared singular values over their squared mean, (...): 0 means isometry."""
-        squares = self.singular_values.square()
-        return squares.var(-1, correction=0) / squares.mean(-1).square()
+        return self._squares.var(-1, correction=0) / self.mean_square.square()
 
     @property
     def condition(self) -> Tensor:
-        """The largest over the smallest singular value, (...)."""
+        """The largest over the smallest singular value, (...); NaN where the smallest is not known."""
         return self.singular_values[..., 0] / self.singular_values[..., -1]
 
+    @property
+    def _squares(self) -> Tensor:
+        # What rounding swallowed is 0 beside the largest; a Jacobian that is not finite has no largest.
+        lost = self.singular_values.isnan() & ~self.singular_values[..., :1].isnan()
+        return self.singular_values.square().masked_fill(lost, 0)
+
     def plot(self, ax: Axes | None = None, **style) -> Axes:
-        """Axes with the distribution of the singular values, in powers of ten."""
+        """Axes with the distribution of the singular values, in powers of ten; a note counts those it cannot show."""
         ax = new_axes(ax)
         ax.set(xlabel="log₁₀ singular value", ylabel="density")
-        return histogram(ax, self.singular_values.log10(), **style)
+        shown = self.singular_values[self.singular_values > 0]
+        missing = self.singular_values.numel() - len(shown)
+        if missing:
+            note = f"{missing} of {self.singular_values.numel()} not shown: 0, or lost to rounding"
+            ax.text(0.02, 0.98, note, transform=ax.transAxes, va="top", fontsize=8)
+        return histogram(ax, shown.log10(), **style)
 
 
-@torch.no_grad()  # the parameters stay out of it: torch.func differentiates with respect to x alone
 def layer_jacobians(network: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
     """The Jacobian ∂h⁽ˡ⁾/∂h⁽ˡ⁻¹⁾ of each layer at the input x, first layer first, each (..., out, in).
 
-    network: a Sequential, or any iterable of modules applied one after the other. x: (features,) for one
-    example or (batch, features). The network is copied and its copy evaluated in eval mode: nothing of it changes.
-    Raises TypeError if the network cannot be iterated, ValueError if x does not fit a layer.
+    network: a Sequential, or any iterable of modules applied one after the other, in eval mode. x: (features,)
+    for one example, otherwise (batch, ...), so one picture is x[None]; inputs and outputs of any shape are
+    flattened, so that the Jacobians of neighbouring layers multiply. Forward hooks are called, backward hooks are
+    not. Afterwards the network is as it was: parameters, buffers, gradients, modes, attributes, random numbers.
+    Raises TypeError for a network that is not an iterable of modules or a layer that does not return a tensor,
+    ValueError if there is no layer, x is not a floating tensor of at least one example, x does not fit a layer,
+    or the examples of a batch act on one another.
     Source: Zhang et al., Dive into Deep Learning, §5.4.1.
     """
     if not isinstance(network, Iterable):
         raise TypeError(f"network of type {type(network).__name__}\nexpected an nn.Sequential or a list of layers")
-    layers = [copy.deepcopy(layer).eval() for layer in network]
-    jacobians, h = [], x.detach()
-    for index, layer in enumerate(layers):
-        derivative = jacrev(layer) if x.dim() == 1 else vmap(jacrev(layer))
-        try:
-            jacobian, h = derivative(h), layer(h)
-        except RuntimeError as error:
-            raise ValueError(
-                f"layer {index}, {layer}, got an input of shape {tuple(h.shape)}\nexpected one that fits it: {error}"
-            ) from error
-        jacobians.append(jacobian)
+    layers = list(network)
+    if not layers or not all(isinstance(layer, nn.Module) for layer in layers):
+        kinds = ", ".join(type(layer).__name__ for layer in layers) or "no layer"
+        raise (TypeError if layers else ValueError)(f"network of {kinds}\nexpected one nn.Module or more")
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() == 0 or x.numel() == 0:
+        given = f"shape {tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else f"type {type(x).__name__}"
+        raise ValueError(f"x of {given}\nexpected a floating tensor, (features,) or (batch, ...), that is not empty")
+
+    jacobians = []
+    devices = [x.device] if x.is_cuda else []
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+        h = x.detach().clone() if x.dim() > 1 else x.detach().clone()[None]
+        for index, layer in enumerate(layers):
+            with _borrowed(layer) as function:
+                h, jacobian = _step(function, h, f"layer {index}, {layer},")
+            jacobians.append(jacobian if x.dim() > 1 else jacobian[0])
     return jacobians
 
 
 def input_jacobian(network: nn.Module, x: Tensor) -> Tensor:
     """The Jacobian ∂o/∂x of the whole network at x, (..., out, in).
 
-    x: (features,) or (batch, features). The network is left as it was, as in `layer_jacobians`, and the
-    errors are the same.
+    x: (features,) or (batch, ...). What comes back, what is left as it was, and the errors are those of
+    `layer_jacobians` for a network of one layer.
     """
     return layer_jacobians([network], x)[0]
 
 
-def chain(jacobians: Sequence[Tensor]) -> list[Tensor]:
+def chain(jacobians: Iterable[Tensor]) -> list[Tensor]:
     """The products M⁽ᴸ⁾ ⋯ M⁽ˡ⁺¹⁾ for l = 0 … L, each (..., out, width of layer l); the last is the identity.
 
-    jacobians: those of `layer_jacobians`, first layer first. Raises ValueError if there are none.
+    jacobians: those of `layer_jacobians`, first layer first. Raises ValueError if there are none or two
+    neighbours do not fit.
     """
-    if not len(jacobians):
-        raise ValueError("no Jacobians\nexpected at least one")
+    jacobians = list(jacobians)
+    if not jacobians or any(jacobian.dim() < 2 for jacobian in jacobians):
+        shapes = ", ".join(str(tuple(jacobian.shape)) for jacobian in jacobians) or "none"
+        raise ValueError(f"Jacobians of shape {shapes}\nexpected one (..., out, in) or more")
     last = jacobians[-1]
     product = torch.eye(last.shape[-2], dtype=last.dtype, device=last.device).expand(*last.shape[:-2], -1, -1)
     products = [product]
     for jacobian in reversed(jacobians):
+        if product.shape[-1] != jacobian.shape[-2]:
+            raise ValueError(
+                f"a Jacobian of shape {tuple(jacobian.shape)} before one that takes {product.shape[-1]} inputs\n"
+                "expected the first layer's Jacobian first, each with as many rows as the next has columns"
+            )
         products.append(product := product @ jacobian)
     return products[::-1]
 
@@ -94,20 +120,68 @@ def chain(jacobians: Sequence[Tensor]) -> list[Tensor]:
 def singular_values(matrix: Tensor) -> Tensor:
     """The singular values of (..., out, in) matrices, (..., min(out, in)), largest first, in float64.
 
-    Those below rounding, ε · max(out, in) · the largest, cannot be told from 0 and come back as NaN.
+    Those below rounding, ε · max(out, in) · the largest with the ε of the matrix, cannot be told from 0 and come
+    back as NaN, and so do all those of a matrix that is not finite; those of a matrix of zeros are 0.
+    Raises ValueError for anything that is not a floating tensor of at least two dimensions.
     """
-    values = torch.linalg.svdvals(matrix.double())
+    if matrix.dim() < 2 or not matrix.is_floating_point():
+        raise ValueError(f"matrix of shape {tuple(matrix.shape)}, {matrix.dtype}\nexpected (..., out, in), floating")
+    finite = matrix.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+    values = torch.linalg.svdvals(matrix.double().where(finite, 0.0))  # it refuses inf and NaN
     noise = torch.finfo(matrix.dtype).eps * max(matrix.shape[-2:]) * values[..., :1]
-    return values.masked_fill(values < noise, torch.nan)
+    return values.masked_fill((values < noise) | ~finite[..., 0], torch.nan)
 
 
 def isometry(network: nn.Module, x: Tensor) -> Spectrum:
-    """The singular values of the network's input-output Jacobian at x.
+    """The singular values of the network's input-output Jacobian at x, as `singular_values` gives them.
 
-    x: (features,) or (batch, features). At dynamical isometry all of them are 1.
+    x: (features,) or (batch, ...). At dynamical isometry all of them are 1.
     Raises what `input_jacobian` raises. Source: Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017,
     arXiv:1711.04735.
     """
-    return Spectrum(torch.linalg.svdvals(input_jacobian(network, x).double()))
+    return Spectrum(singular_values(input_jacobian(network, x)))
 
 
+@contextmanager
+def _borrowed(layer: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+    """The layer in eval mode as a function of its input alone; afterwards it is as it was."""
+    # Not a deep copy: that fails for a layer that keeps a tensor of its last forward pass.
+    attributes = [(module, vars(module).copy()) for module in layer.modules()]
+    state = {name: tensor.detach().clone() for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}
+    try:
+        for module, _ in attributes:  # not eval(): a module may overrule it and write to its weights
+            vars(module).update(training=False, _backward_hooks=OrderedDict(), _backward_pre_hooks=OrderedDict())
+        yield lambda h: functional_call(layer, state, (h,))
+    finally:
+        for module, before in attributes:
+            vars(module).clear()
+            vars(module).update(before)
+
+
+def _step(function: Callable[[Tensor], Tensor], h: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """What a layer makes of the batch h, and the Jacobian of each example, (batch, out, in)."""
+    leaf = h.requires_grad_()
+    try:
+        out = function(leaf.clone())  # a copy: an in-place layer may not change a leaf
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{name} got an input of shape {tuple(h.shape)}, {h.dtype}\nexpected one that fits it: {error}"
+        ) from error
+    if not isinstance(out, Tensor) or not out.is_floating_point():
+        kind = str(out.dtype) if isinstance(out, Tensor) else type(out).__name__
+        raise TypeError(f"{name} returned {kind}\nexpected a floating tensor")
+    examples = len(h)
+    if out.dim() == 0 or len(out) != examples:
+        raise ValueError(f"{name} made shape {tuple(out.shape)} of {tuple(h.shape)}\nexpected ({examples}, ...)")
+    if not out.requires_grad:  # it does not depend on its input
+        return out, out.new_zeros(examples, out[0].numel(), leaf[0].numel())
+
+    # One backward pass per output entry, for all examples at once: right as long as no example acts on another.
+    weights = torch.linspace(1, 2, out[0].numel(), dtype=out.dtype, device=out.device)
+    (of_the_first,) = torch.autograd.grad(out[0].flatten() @ weights, leaf, retain_graph=True, materialize_grads=True)
+    if (of_the_first[1:].abs() > 0).any():
+        raise ValueError(f"{name} lets the examples of a batch act on one another\nexpected each to be treated alone")
+    rows = torch.eye(len(weights), dtype=out.dtype, device=out.device).reshape(-1, 1, *out.shape[1:])
+    rows = rows.expand(-1, examples, *out.shape[1:])
+    (jacobian,) = torch.autograd.grad(out, leaf, rows, is_grads_batched=True, materialize_grads=True)
+    return out.detach(), jacobian.flatten(2).movedim(0, 1)

@@ -1,7 +1,9 @@
 """Plain networks to experiment on."""
 
+import copy
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +16,16 @@ from .initializers import Initializer, initialize_
 class Layer(nn.Module):
     """One hidden layer: h ↦ f(W h + b)."""
 
-    def __init__(self, fan_in: int, fan_out: int, activation: Activation, *, bias: bool = True):
+    def __init__(self, linear: nn.Module, activation: Activation):
         super().__init__()
-        self.linear = nn.Linear(fan_in, fan_out, bias=bias)
+        self.linear = linear
         self.activation = activation
 
     def forward(self, h: Tensor) -> Tensor:
         return self.activation(self.linear(h))
+
+    def extra_repr(self) -> str:
+        return "" if isinstance(self.activation, nn.Module) else f"activation={_name(self.activation)}"
 
 
 def mlp(
@@ -36,17 +41,30 @@ def mlp(
     """A fully connected network, as a Sequential of its layers, for inputs (..., widths[0]).
 
     widths: input, hidden layers, output; the last layer is linear. Weights come from the initializer and the
-    seed, biases start at 0. A seed means the same network in every dtype and on every device.
+    seed, biases start at 0. A seed means the same network in every dtype and on every device. An activation that
+    is a module is copied into each layer.
     Raises ValueError for fewer than two widths, a width below 1, a bad dtype or device, and what
     `check_elementwise` and `initialize_` raise.
     """
-    if len(widths) < 2:
-        raise ValueError(f"widths={list(widths)}\nexpected at least two: the input and the output")
+    widths = list(widths) if isinstance(widths, (Sequence, range)) and not isinstance(widths, str) else widths
+    if not isinstance(widths, list) or len(widths) < 2:
+        raise ValueError(f"widths={widths!r}\nexpected at least two, in a list: the input and the output")
     widths = [whole_numbers(**{f"widths[{index}]": width})[0] for index, width in enumerate(widths)]
     check_elementwise(activation)
     dtype, device = floating_dtype(dtype), available_device(device)
-    with torch.random.fork_rng(devices=[]):  # torch fills every new Linear from the global stream
-        layers = [Layer(m, n, activation, bias=bias) for m, n in zip(widths[:-2], widths[1:-1])]
-        output = nn.Linear(widths[-2], widths[-1], bias=bias)
-    named = OrderedDict((f"layer{index}", layer) for index, layer in enumerate(layers, 1)) | OrderedDict(output=output)
-    return initialize_(nn.Sequential(named).to(dtype), initializer, seed=seed).to(device)
+
+    # torch would fill every new Linear from the global random stream, only for initialize_ to fill it again.
+    linear = partial(nn.utils.skip_init, nn.Linear, bias=bias, dtype=dtype, device="cpu")
+    network = OrderedDict()
+    for index, (fan_in, fan_out) in enumerate(zip(widths[:-2], widths[1:-1]), 1):
+        network[f"layer{index}"] = Layer(linear(fan_in, fan_out), copy.deepcopy(activation))
+    network["output"] = linear(widths[-2], widths[-1])
+    return initialize_(nn.Sequential(network), initializer, seed=seed).to(device, dtype)
+
+
+def _name(f: Activation) -> str:
+    """A function's name, with the arguments of a partial; never an address."""
+    if isinstance(f, partial):
+        arguments = [*map(repr, f.args), *(f"{key}={value!r}" for key, value in f.keywords.items())]
+        return f"{_name(f.func)}({', '.join(arguments)})"
+    return getattr(f, "__name__", type(f).__name__)

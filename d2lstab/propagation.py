@@ -2,18 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import log
 
 import torch
 from torch import Tensor
 
-from .activations import Activation, check_elementwise, slope
+from .activations import Activation, check_elementwise, value_and_slope
 from .arguments import available_device, floating_dtype, seed_list, whole_numbers
 from .initializers import Initializer, draw_weight
 from .plotting import Axes, line_with_band, new_axes
 from .randomness import normal, seeded
 from .results import Result
 
+_ROOM = 43.0  # sizes within 2^±43, 10^±13, leave float32 room for a whole layer; f is linear beyond them, or never
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,11 +39,17 @@ def propagate(inputs: Tensor, weights: Sequence[Tensor], activation: Activation)
     """Mean squared activation after each layer h ↦ f(W h), as natural logarithms; entry 0 is the input.
 
     inputs: (..., batch, width). weights: one (..., fan_out, fan_in) per layer; leading axes are independent
-    networks. Returns (..., depth + 1). Sizes are carried in logarithms, so linear and ReLU-like signals neither
-    overflow nor vanish at any depth.
-    Raises ValueError if a weight does not fit the signal it gets, and what `check_elementwise` raises.
+    networks, and broadcast. Returns (..., depth + 1), float64.
+
+    Products are taken in the dtype of the inputs, f in float32 at least. Sizes are carried in logarithms: where f
+    is linear (far out as ReLU, near 0 as tanh) a signal neither overflows nor vanishes at any depth. Where f is
+    neither, as z², a size that float32 cannot hold comes back as inf or −inf, and NaN after that.
+    Raises ValueError if the inputs or a weight do not fit, and what `check_elementwise` raises.
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 3.
     """
+    weights = list(weights)
+    _check_shapes(inputs, weights)
+    check_elementwise(activation, like=inputs.to(_at_least_float32(inputs.dtype)))
     return _forward(inputs, weights, activation)[0]
 
 
@@ -60,13 +67,15 @@ def depth_sweep(
     """Second moments of a signal on its way through random layers, and of a random gradient on its way back.
 
     Each seed is a network without biases, all layers of one width, fed N(0, 1) inputs; the gradient starts as
-    N(0, 1) at the last layer. All weights are held at once: seeds × depth × width² numbers.
+    N(0, 1) at the last layer. A seed means the same numbers alone or in company, in every dtype and place.
+    All weights are held at once: seeds × depth × width² numbers. Sizes are carried as in `propagate`.
     Raises ValueError for sizes below 1 or a bad dtype or device, and what `check_elementwise` and
     `draw_weight` raise.
     Source: Glorot and Bengio 2010; Schoenholz et al. 2017, arXiv:1611.01232.
     """
     depth, width, batch = whole_numbers(depth=depth, width=width, batch=batch)
     seeds, dtype, device = seed_list(seeds), floating_dtype(dtype), available_device(device)
+    check_elementwise(activation, like=torch.empty(0, dtype=_at_least_float32(dtype), device=device))
     generators = [seeded(seed) for seed in seeds]
 
     def each_seed(draw) -> Tensor:
@@ -82,52 +91,80 @@ def depth_sweep(
 @torch.no_grad()
 def _forward(inputs: Tensor, weights: Sequence[Tensor], activation: Activation, *, keep_slopes: bool = False):
     """Natural logs of the second moments, and the slopes f′(z) of every layer if asked for."""
-    check_elementwise(activation, like=inputs)
-    # A scale within e^±room leaves room for a whole layer; the rest is carried as a logarithm.
-    room = min(40.0, 0.45 * log(torch.finfo(inputs.dtype).max))
-    linear_far_out, linear_near_zero = _linear_at(activation, room, inputs), _linear_at(activation, -room, inputs)
-    top = room if linear_far_out else torch.inf
-    bottom = -room if linear_near_zero else -torch.inf
-    signal, log_scale = _unit(inputs)  # the true signal is signal · exp(log_scale)
-    logs, slopes = [2 * log_scale], []
-    for index, weight in enumerate(weights):
-        if weight.shape[-1] != signal.shape[-1]:
-            raise ValueError(
-                f"weight {index} of shape {tuple(weight.shape)} for a signal of width {signal.shape[-1]}\n"
-                f"expected (..., fan_out, {signal.shape[-1]})"
-            )
-        z, log_scale = _unit(signal @ weight.mT, log_scale)
-        # Where f is linear beyond e^±room, as ReLU is, the excess of the scale passes through it.
-        inside = log_scale.clamp(bottom, top)
-        z = z * inside.exp().to(z.dtype)[..., None, None]
+    dtype = inputs.dtype
+    # Where f is linear beyond 2^±room, the excess of the size passes through it, and its slope is the one there.
+    top = _ROOM if _linear_at(activation, 2.0**_ROOM, inputs) else torch.inf
+    bottom = -_ROOM if _linear_at(activation, 2.0**-_ROOM, inputs) else -torch.inf
+    signal, exponent, log_square = _near_one(inputs)
+    logs, slopes = [log_square], []
+    for weight in weights:
+        z, exponent, _ = _near_one(signal.to(dtype) @ weight.mT, exponent)
+        inside = exponent.clamp(bottom, top)
+        z = z * inside.exp2().to(z.dtype)[..., None, None]
         if keep_slopes:
-            slopes.append(slope(activation, z))
-        signal, log_scale = _unit(activation(z), log_scale - inside)
-        logs.append(2 * log_scale)
-    return torch.stack(logs, dim=-1), slopes
+            signal, slopes_here = value_and_slope(activation, z)
+            slopes.append(slopes_here)
+        else:
+            signal = activation(z)
+        signal, exponent, log_square = _near_one(signal, exponent - inside)
+        logs.append(log_square)
+    return torch.stack(torch.broadcast_tensors(*logs), dim=-1), slopes
 
 
 @torch.no_grad()
 def _backward(gradient: Tensor, weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     """Natural logs of the mean squared gradients of every layer's output, input first."""
-    gradient, log_scale = _unit(gradient)
-    logs = [2 * log_scale]
+    dtype = gradient.dtype
+    gradient, exponent, log_square = _near_one(gradient)
+    logs = [log_square]
     for weight, slopes_here in zip(reversed(weights), reversed(slopes)):
-        gradient, log_scale = _unit((gradient * slopes_here) @ weight, log_scale)
-        logs.append(2 * log_scale)
+        gradient, exponent, _ = _near_one(gradient * slopes_here, exponent)
+        gradient, exponent, log_square = _near_one(gradient.to(dtype) @ weight, exponent)
+        logs.append(log_square)
     return torch.stack(logs[::-1], dim=-1)
 
 
-def _unit(signal: Tensor, log_scale: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-    """The signal divided by its root mean square, and the log of the scale that this takes out of it."""
-    rms = torch.linalg.vector_norm(signal, dim=(-2, -1), dtype=torch.promote_types(signal.dtype, torch.float32))
+def _near_one(signal: Tensor, exponent: Tensor | float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """A signal · 2^exponent as one of size about 1, its exponent, and the natural log of its mean square.
+
+    A power of 2 changes no digit of a float, so carrying the size apart costs no rounding.
+    """
+    rms = torch.linalg.vector_norm(signal, dim=(-2, -1), dtype=torch.float64)  # a square may not fit float32
     rms = rms / (signal.shape[-1] * signal.shape[-2]) ** 0.5
-    safe = torch.where(rms > 0, rms, 1.0)  # a signal of exactly 0 stays 0, at log −∞
-    return signal / safe.to(signal.dtype)[..., None, None], rms.double().log() + log_scale
+    power = torch.where(rms.isfinite(), rms.frexp().exponent, 0).clamp(-126, 126).double()
+    dtype = _at_least_float32(signal.dtype)
+    scaled = signal.to(dtype) * (-power).exp2().to(dtype)[..., None, None]
+    return scaled, exponent + power, 2 * (rms.log() + exponent * log(2))
 
 
-def _linear_at(f: Activation, log_scale: float, like: Tensor) -> bool:
-    """Whether f(2 z) = 2 f(z), up to rounding, for inputs of size e^log_scale."""
-    z = torch.tensor([-2.0, -1.0, 1.0, 2.0], dtype=torch.float64) * exp(log_scale)
-    once, twice = f(z.to(like)).double(), f((2 * z).to(like)).double()
-    return bool(once.any()) and torch.allclose(twice, 2 * once, rtol=1e-3, atol=1e-3 * float(once.abs().max()))
+def _linear_at(f: Activation, size: float, like: Tensor) -> bool:
+    """Whether f(2 z) = 2 f(z), up to rounding, for inputs of this size."""
+    z = size * torch.tensor([-2.0, -1.0, 1.0, 2.0], dtype=_at_least_float32(like.dtype), device=like.device)
+    once, twice = f(z.clone()).double(), f(2 * z).double()  # a copy: f may work in place
+    largest = float(once.abs().max())
+    return 0 < largest < torch.inf and torch.allclose(twice, 2 * once, rtol=1e-6, atol=1e-6 * largest)
+
+
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """Half precision is for products: a slope or a square of an activation need not fit its range."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _check_shapes(inputs: Tensor, weights: Sequence[Tensor]) -> None:
+    if inputs.dim() < 2 or inputs.numel() == 0 or not inputs.is_floating_point():
+        raise ValueError(
+            f"inputs of shape {tuple(inputs.shape)} and {inputs.dtype}\nexpected floating (..., batch, width) without a 0"
+        )
+    shape = inputs.shape
+    for index, weight in enumerate(weights):
+        fits = weight.dim() >= 2 and weight.shape[-1] == shape[-1] and weight.dtype == inputs.dtype
+        try:
+            networks = torch.broadcast_shapes(shape[:-2], weight.shape[:-2])
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"weight {index} of shape {tuple(weight.shape)} and {weight.dtype} for a signal of shape {tuple(shape)}"
+                f" and {inputs.dtype}\nexpected (..., fan_out, {shape[-1]}) with leading axes and dtype that fit"
+            )
+        shape = (*networks, shape[-2], weight.shape[-2])
