@@ -20,6 +20,24 @@ from .initializers import (
     xavier_uniform_,
 )
 from .jacobians import Spectrum, chain, input_jacobian, isometry, layer_jacobians, singular_values
+from .mean_field import (
+    DepthScales,
+    PhaseDiagram,
+    Trajectory,
+    backward_gain,
+    batchnorm_gradient_factor,
+    c_star,
+    chi,
+    correlation_map,
+    critical_sigma_w,
+    depth_scales,
+    forward_gain,
+    gaussian_mean,
+    phase_diagram,
+    q_star,
+    trajectory,
+    variance_map,
+)
 from .networks import Layer, mlp
 from .plotting import alt_text, course_style, heatmap, histogram, line_with_band, new_axes, theory_line
 from .products import (

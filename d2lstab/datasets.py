@@ -47,7 +47,9 @@ class Dataset(Result):
         pictures = self.inputs[: rows * columns].detach().cpu().double().flatten(1)
         side = isqrt(pictures.shape[1])
         if side**2 != pictures.shape[1]:
-            raise ValueError(f"inputs of shape {tuple(self.inputs.shape)}\nexpected square pictures, such as (examples, 64)")
+            raise ValueError(
+                f"inputs of shape {tuple(self.inputs.shape)}\nexpected square pictures, such as (examples, 64)"
+            )
         cell = side + 2  # a picture and the gap to its neighbours
         sheet = torch.full((rows * cell, columns * cell), torch.nan, dtype=torch.float64)
         ax = new_axes(ax, figsize=(0.5 * columns, 0.5 * rows))
@@ -55,14 +57,12 @@ class Dataset(Result):
             top, left = index // columns * cell, index % columns * cell
             sheet[top : top + side, left : left + side] = picture.reshape(side, side)
             ax.text(left - 1, top - 1, f"{target:g}", color=COLOURS[1], fontsize=8, ha="center", va="center")
-        ax.imshow(sheet, cmap="gray_r")
+        ax.imshow(sheet.numpy(), cmap="gray_r")
         ax.set_axis_off()
         return ax
 
 
-def digits(
-    *, seed: int = 0, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-) -> Dataset:
+def digits(*, seed: int = 0, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Dataset:
     """The 1,797 handwritten digits bundled with scikit-learn: 1,437 to learn from, 360 to be tested on.
 
     inputs: (examples, 64), rows of 8 × 8 pictures, shifted and scaled as a whole so that the learning inputs

@@ -4,6 +4,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -55,11 +56,10 @@ def mlp(
 
     # torch would fill every new Linear from the global random stream, only for initialize_ to fill it again.
     linear = partial(nn.utils.skip_init, nn.Linear, bias=bias, dtype=dtype, device="cpu")
-    network = OrderedDict()
-    for index, (fan_in, fan_out) in enumerate(zip(widths[:-2], widths[1:-1]), 1):
-        network[f"layer{index}"] = Layer(linear(fan_in, fan_out), copy.deepcopy(activation))
-    network["output"] = linear(widths[-2], widths[-1])
-    return initialize_(nn.Sequential(network), initializer, seed=seed).to(device, dtype)
+    *hidden, output = [linear(fan_in, fan_out) for fan_in, fan_out in pairwise(widths)]
+    layers = [Layer(each, copy.deepcopy(activation)) for each in hidden]
+    named = OrderedDict((f"layer{index}", layer) for index, layer in enumerate(layers, 1)) | OrderedDict(output=output)
+    return initialize_(nn.Sequential(named), initializer, seed=seed).to(device, dtype)
 
 
 def _name(f: Activation) -> str:

@@ -122,7 +122,9 @@ def lyapunov_trace(matrices: Tensor) -> LyapunovTrace:
         given = matrices.dtype if isinstance(matrices, Tensor) else type(matrices).__name__
         raise TypeError(f"matrices of type {given}\nexpected a tensor of real numbers, such as torch.stack(weights)")
     if matrices.dim() < 3 or matrices.shape[-1] != matrices.shape[-2] or 0 in matrices.shape[-3:]:
-        raise ValueError(f"matrices of shape {tuple(matrices.shape)}\nexpected (..., factors, n, n), at least one factor")
+        raise ValueError(
+            f"matrices of shape {tuple(matrices.shape)}\nexpected (..., factors, n, n), at least one factor"
+        )
     frame, steps = torch.eye(matrices.shape[-1], dtype=torch.float64, device=matrices.device), []
     for matrix in matrices.double().unbind(-3):
         frame, triangle = torch.linalg.qr(matrix @ frame)

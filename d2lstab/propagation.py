@@ -95,8 +95,8 @@ def _forward(inputs: Tensor, weights: Sequence[Tensor], activation: Activation, 
     # Where f is linear beyond 2^±room, the excess of the size passes through it, and its slope is the one there.
     top = _ROOM if _linear_at(activation, 2.0**_ROOM, inputs) else torch.inf
     bottom = -_ROOM if _linear_at(activation, 2.0**-_ROOM, inputs) else -torch.inf
-    signal, exponent, log_square = _near_one(inputs)
-    logs, slopes = [log_square], []
+    signal, exponent, size = _near_one(inputs)
+    sizes, slopes = [size], []
     for weight in weights:
         z, exponent, _ = _near_one(signal.to(dtype) @ weight.mT, exponent)
         inside = exponent.clamp(bottom, top)
@@ -106,43 +106,46 @@ def _forward(inputs: Tensor, weights: Sequence[Tensor], activation: Activation, 
             slopes.append(slopes_here)
         else:
             signal = activation(z)
-        signal, exponent, log_square = _near_one(signal, exponent - inside)
-        logs.append(log_square)
-    return torch.stack(torch.broadcast_tensors(*logs), dim=-1), slopes
+        signal, exponent, size = _near_one(signal, exponent - inside)
+        sizes.append(size)
+    return _log_square(sizes), slopes
 
 
 @torch.no_grad()
 def _backward(gradient: Tensor, weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     """Natural logs of the mean squared gradients of every layer's output, input first."""
     dtype = gradient.dtype
-    gradient, exponent, log_square = _near_one(gradient)
-    logs = [log_square]
+    gradient, exponent, size = _near_one(gradient)
+    sizes = [size]
     for weight, slopes_here in zip(reversed(weights), reversed(slopes)):
         gradient, exponent, _ = _near_one(gradient * slopes_here, exponent)
-        gradient, exponent, log_square = _near_one(gradient.to(dtype) @ weight, exponent)
-        logs.append(log_square)
-    return torch.stack(logs[::-1], dim=-1)
+        gradient, exponent, size = _near_one(gradient.to(dtype) @ weight, exponent)
+        sizes.append(size)
+    return _log_square(sizes[::-1])
 
 
 def _near_one(signal: Tensor, exponent: Tensor | float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
-    """A signal · 2^exponent as one of size about 1, its exponent, and the natural log of its mean square.
+    """A signal · 2^exponent as one of size about 1, its exponent, and log₂ of its root mean square.
 
     A power of 2 changes no digit of a float, so carrying the size apart costs no rounding.
     """
     rms = torch.linalg.vector_norm(signal, dim=(-2, -1), dtype=torch.float64)  # a square may not fit float32
-    rms = rms / (signal.shape[-1] * signal.shape[-2]) ** 0.5
-    power = torch.where(rms.isfinite(), rms.frexp().exponent, 0).clamp(-126, 126).double()
+    size = (rms / (signal.shape[-1] * signal.shape[-2]) ** 0.5).log2()
+    power = size.round().clamp(-126, 126)  # powers that float32 can hold; a signal of 0 stays 0, at −∞
     dtype = _at_least_float32(signal.dtype)
-    scaled = signal.to(dtype) * (-power).exp2().to(dtype)[..., None, None]
-    return scaled, exponent + power, 2 * (rms.log() + exponent * log(2))
+    return signal.to(dtype) * power.neg().exp2().to(dtype)[..., None, None], exponent + power, exponent + size
+
+
+def _log_square(sizes: Sequence[Tensor]) -> Tensor:
+    """ln of the second moments, (..., depth + 1), from log₂ of the root mean squares."""
+    return 2 * log(2) * torch.stack(torch.broadcast_tensors(*sizes), dim=-1)
 
 
 def _linear_at(f: Activation, size: float, like: Tensor) -> bool:
-    """Whether f(2 z) = 2 f(z), up to rounding, for inputs of this size."""
+    """Whether f(2 z) = 2 f(z), up to rounding, for inputs of this size; so it is where f is all 0 or infinite."""
     z = size * torch.tensor([-2.0, -1.0, 1.0, 2.0], dtype=_at_least_float32(like.dtype), device=like.device)
     once, twice = f(z.clone()).double(), f(2 * z).double()  # a copy: f may work in place
-    largest = float(once.abs().max())
-    return 0 < largest < torch.inf and torch.allclose(twice, 2 * once, rtol=1e-6, atol=1e-6 * largest)
+    return torch.allclose(twice, 2 * once, rtol=1e-6, atol=1e-6 * float(once.abs().max()))
 
 
 def _at_least_float32(dtype: torch.dtype) -> torch.dtype:

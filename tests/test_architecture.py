@@ -12,7 +12,7 @@ import d2lstab
 FLOORS = [
     {"arguments", "plotting", "results"},
     {"activations", "floats", "randomness"},
-    {"initializers", "products"},
+    {"initializers", "mean_field", "products"},
     {"networks", "datasets"},
     {"propagation", "jacobians"},
     {"training"},

@@ -1,0 +1,172 @@
+"""Where a deep, infinitely wide network settles, and how fast."""
+
+from collections.abc import Callable
+from math import inf, log
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..activations import Activation
+from .maps import chi, pair_mean
+from .quadrature import Panels, moments, not_negative, panels_of
+
+_LENGTHS = torch.logspace(-10, 10, 801, dtype=torch.float64)  # 1 is among them
+
+
+class DepthScales(NamedTuple):
+    """Numbers of layers over which a length, and a correlation, come closer to their fixed points by a factor e."""
+
+    variance: float
+    correlation: float
+
+
+def q_star(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
+    """The pre-activation second moment at which a deep network settles, starting from 1.
+
+    Raises ValueError where there is none and the second moment grows without bound, and for negative scales.
+    Source: Poole et al. 2016, arXiv:1606.05340, eq. 3.
+    """
+    sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
+    scales = torch.tensor([sigma_w, sigma_b], dtype=torch.float64)
+    found = float(lengths(f, *scales, panels_of(f))[0])
+    if found == inf:
+        raise ValueError(
+            f"sigma_w={sigma_w}, sigma_b={sigma_b}: no fixed point, the second moment grows without bound\n"
+            "expected scales at which it settles; smaller ones do"
+        )
+    return found
+
+
+def lengths(f: Activation, sigma_w: Tensor, sigma_b: Tensor, panels: Panels) -> tuple[Tensor, Tensor]:
+    """The fixed points of `q_star` and E f′² there, of the broadcast shape.
+
+    Where the second moment grows without bound the fixed point is inf, and E f′² that of a very large one.
+    """
+    sigma_w, sigma_b = torch.broadcast_tensors(sigma_w, sigma_b)
+    table = moments(f, _LENGTHS, panels)
+    drift = sigma_w[..., None].square() * table[0] + sigma_b[..., None].square() - _LENGTHS
+    start = len(_LENGTHS) // 2
+    neutral = drift[..., start].abs() < 1e-12  # as every length is for ReLU at √2: it stays where it starts
+    rising = drift[..., start] > 0
+    above, below = drift[..., start:], drift[..., : start + 1].flip(-1)
+    step_up, step_down = (above <= 0).int().argmax(-1), (below >= 0).int().argmax(-1)  # the first change of sign
+    unbounded = rising & (above > 0).all(-1) & ~neutral
+    vanishing = ~rising & (below < 0).all(-1) & ~neutral
+    low = torch.where(rising, start + step_up - 1, start - step_down).clamp(0, len(_LENGTHS) - 2)
+    q = _between(table, sigma_w, sigma_b, low)
+    # Below the table what remains is the bias and f(0).
+    floor = sigma_w.square() * table[0][0].where(table[0][0] > 1e-8, 0.0) + sigma_b.square()
+    q = torch.where(vanishing, floor, q.where(~neutral, 1.0)).where(~unbounded, _LENGTHS[-1])
+    for _ in range(2):  # the table is right to about 1e-8; two steps of Newton's method leave rounding
+        at_rest = unbounded | vanishing | neutral
+        mean_square, slope_square, derivative = moments(f, q, panels)
+        speed = sigma_w.square() * derivative - 1
+        step = (sigma_w.square() * mean_square + sigma_b.square() - q) / speed
+        if at_rest.all() or (step.abs()[~at_rest] < 1e-9 * q[~at_rest]).all():
+            break
+        q = torch.where(at_rest, q, (q - step).clamp(_LENGTHS[low], _LENGTHS[low + 1]))
+    q = torch.where(at_rest, q, (q - step).clamp(_LENGTHS[low], _LENGTHS[low + 1]))
+    return torch.where(unbounded, inf, q), slope_square
+
+
+def _between(table: tuple[Tensor, ...], sigma_w: Tensor, sigma_b: Tensor, low: Tensor) -> Tensor:
+    """Where the map crosses the diagonal between entries low and low + 1, by Newton on the cubic through the table."""
+    left, right = _LENGTHS[low], _LENGTHS[low + 1]
+    width, (value, _, derivative) = right - left, table
+    rise, start, end = value[low + 1] - value[low], derivative[low] * width, derivative[low + 1] * width
+    t = torch.full_like(left, 0.5)
+    for _ in range(8):
+        cubic = value[low] + t * (start + t * (3 * rise - 2 * start - end + t * (start + end - 2 * rise)))
+        tangent = start + t * (2 * (3 * rise - 2 * start - end) + 3 * t * (start + end - 2 * rise))
+        gap = sigma_w.square() * cubic + sigma_b.square() - left - t * width
+        t = (t - gap / (sigma_w.square() * tangent - width)).nan_to_num(0.5).clamp(0, 1)
+    return left + t * width
+
+
+def c_star(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
+    """The correlation at which two different inputs settle: 1 in the ordered phase, less in the chaotic one.
+
+    Raises what `q_star` raises, and ValueError where the length settles at 0 and there is no correlation.
+    Source: Poole et al. 2016, arXiv:1606.05340, eq. 5.
+    """
+    q = q_star(f, sigma_w, sigma_b)
+    if q == 0:
+        raise ValueError(
+            f"sigma_w={sigma_w}, sigma_b={sigma_b}: the signal vanishes\nexpected scales at which it does not"
+        )
+    if chi(f, q, sigma_w) <= 1 + 1e-12:
+        return 1.0
+
+    panels = panels_of(f)
+
+    def drift(c: float) -> float:
+        return (sigma_w**2 * pair_mean(f, q, c, panels) + sigma_b**2) / q - c
+
+    # The map is convex from 0 to 1, where it starts at or above 0 and comes in from below: one crossing between.
+    return 0.0 if drift(0.0) <= 1e-15 else _root(drift, 0.0, 1.0 - 1e-9)
+
+
+def critical_sigma_w(f: Activation, sigma_b: float = 0.0) -> float:
+    """The σ_w at the edge of chaos, where χ = 1 at the fixed point.
+
+    Raises ValueError where there is none (ReLU with biases: its length has no fixed point at σ_w = √2).
+    Source: Schoenholz et al. 2017, arXiv:1611.01232, §3.
+    """
+    sigma_b = not_negative(sigma_b=sigma_b)
+    # For every length q the scale with χ = 1 is 1/√E f′²; at the right q this scale also keeps q.
+    panels = panels_of(f)
+    mean_square, slope_square, _ = moments(f, _LENGTHS, panels)
+    if sigma_b == 0 and mean_square[0] < 1e-8:
+        return float(slope_square[0].rsqrt())  # f(0) = 0: the length settles at 0, where only f′(0) counts
+
+    def excess(log_q: float) -> float:
+        q = torch.tensor(log_q, dtype=torch.float64).exp()
+        mean_square, slope_square, _ = moments(f, q, panels)
+        return float(q - mean_square / slope_square - sigma_b**2)
+
+    signs = (_LENGTHS - mean_square / slope_square - sigma_b**2).sign()
+    crossings = torch.nonzero((signs[1:] > 0) & (signs[:-1] < 0)).flatten()
+    if not len(crossings):
+        raise ValueError(
+            f"sigma_b={sigma_b}: no sigma_w has χ = 1 at a fixed point\nexpected a bias scale with an edge of chaos"
+        )
+    low, high = _LENGTHS[crossings[0]].log().item(), _LENGTHS[crossings[0] + 1].log().item()
+    q = torch.tensor(_root(excess, low, high), dtype=torch.float64).exp()
+    return float(moments(f, q, panels)[1].rsqrt())
+
+
+def depth_scales(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> DepthScales:
+    """How many layers a length and a correlation take to come e times closer to their fixed points.
+
+    ξ = −1 / ln of the slope of each map at its fixed point; inf where the slope is 1, at the edge of chaos.
+    Raises what `c_star` raises. Source: Schoenholz et al. 2017, arXiv:1611.01232, eq. 6 and 9.
+    """
+    q, c = q_star(f, sigma_w, sigma_b), c_star(f, sigma_w, sigma_b)
+    panels = panels_of(f)
+    length_slope = sigma_w**2 * float(moments(f, torch.tensor(q, dtype=torch.float64), panels)[2])
+    correlation_slope = sigma_w**2 * pair_mean(f, q, c, panels, of_slopes=True)
+    return DepthScales(_scale(length_slope), _scale(correlation_slope))
+
+
+def _scale(map_slope: float) -> float:
+    map_slope = abs(map_slope)
+    return 0.0 if map_slope == 0 else inf if map_slope >= 1 - 1e-12 else -1 / log(map_slope)
+
+
+def _root(g: Callable[[float], float], low: float, high: float) -> float:
+    """Where g changes sign between low and high: the Illinois form of regula falsi, bounded."""
+    g_low, g_high = g(low), g(high)
+    for _ in range(100):
+        middle = high - g_high * (high - low) / (g_high - g_low)
+        g_middle = g(middle)
+        if g_middle == 0 or abs(high - low) < 1e-13 * max(1.0, abs(middle)):
+            return middle
+        if (g_middle > 0) == (g_high > 0):
+            g_low = g_low / 2
+        else:
+            low, g_low = high, g_high
+        high, g_high = middle, g_middle
+        if abs(g_middle) < 1e-15:
+            return middle
+    return high

@@ -1,0 +1,133 @@
+"""One layer of an infinitely wide network: what it does to lengths, correlations and gradients."""
+
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from ..activations import Activation
+from .quadrature import (
+    Panels,
+    expectation,
+    finite,
+    finite_with_slope,
+    gaussian_mean,
+    gaussian_nodes,
+    moments,
+    not_negative,
+    panels_of,
+)
+
+
+def variance_map(f: Activation, q: float, sigma_w: float, sigma_b: float = 0.0) -> float:
+    """The pre-activation second moment of the next layer: σ_w² E f(√q z)² + σ_b².
+
+    Raises ValueError for negative numbers, and what `gaussian_mean` raises.
+    Source: Poole et al. 2016, arXiv:1606.05340, eq. 3.
+    """
+    sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
+    return sigma_w**2 * _mean_square(f, not_negative(q=q)) + sigma_b**2
+
+
+def correlation_map(f: Activation, c: float, q: float, sigma_w: float, sigma_b: float = 0.0) -> float:
+    """The correlation of two inputs' pre-activations in the next layer, when here it is c and both have length q.
+
+    Raises ValueError for |c| > 1, q that is not positive or negative scales, and what `gaussian_mean` raises.
+    Source: Poole et al. 2016, arXiv:1606.05340, eq. 5.
+    """
+    sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
+    panels = panels_of(f)
+    covariance = sigma_w**2 * pair_mean(f, q, c, panels) + sigma_b**2
+    return covariance / (sigma_w**2 * pair_mean(f, q, 1.0, panels) + sigma_b**2)
+
+
+def chi(f: Activation, q: float, sigma_w: float) -> float:
+    """The factor of the mean squared gradient per layer, going back: σ_w² E f′(√q z)².
+
+    Raises ValueError for negative numbers, and what `gaussian_mean` raises.
+    Source: Schoenholz et al. 2017, arXiv:1611.01232, eq. 7.
+    """
+    q, sigma_w = not_negative(q=q), not_negative(sigma_w=sigma_w)
+    return sigma_w**2 * float(moments(f, torch.tensor(q, dtype=torch.float64), panels_of(f))[1])
+
+
+def forward_gain(f: Activation) -> float:
+    """The gain that keeps the second moment of unit pre-activations: 1 / √E f(z)², z ~ N(0, 1).
+
+    Raises ValueError if f is 0 everywhere, and what `gaussian_mean` raises.
+    Source: He et al. 2015, arXiv:1502.01852, generalised; Kumar 2017, arXiv:1704.08863.
+    """
+    return 1 / sqrt(_positive(_mean_square(f, 1.0), "E f²"))
+
+
+def backward_gain(f: Activation) -> float:
+    """The gain that keeps the mean squared gradient at unit pre-activations: 1 / √E f′(z)², z ~ N(0, 1).
+
+    Raises ValueError if f is flat everywhere, and what `gaussian_mean` raises.
+    """
+    return 1 / sqrt(_positive(chi(f, 1.0, 1.0), "E f′²"))
+
+
+def batchnorm_gradient_factor(f: Activation, batch: int | None = None) -> float:
+    """The factor of the mean squared gradient per layer of a wide network x ↦ f(BatchNorm(W x)), going back.
+
+    batch: its size, for the identity and ReLU; None is an infinite batch, for any f: E f′² / Var f.
+    Raises ValueError for a batch of fewer than 4 examples (the factor is infinite at 3), or a finite batch and
+    another f.
+    Source: Yang et al. 2019, arXiv:1902.08129.
+    """
+    if batch is None:
+        mean_square, slope_square, _ = moments(f, torch.ones((), dtype=torch.float64), panels_of(f))
+        variance = float(mean_square) - gaussian_mean(f) ** 2
+        return float(slope_square) / _positive(variance, "Var f")
+    if not batch >= 4:
+        raise ValueError(f"batch={batch}\nexpected at least 4 examples: the factor is infinite below")
+    z = torch.tensor([-2.0, -0.5, 0.5, 3.0], dtype=torch.float64)
+    values, c = finite(f, z), -1 / (batch - 1)
+    if torch.equal(values, z):
+        return (batch - 2) / (batch - 3)
+    if torch.equal(values, z.relu()):
+        angle = torch.acos(torch.tensor(c, dtype=torch.float64)).item()
+        kernel = (sqrt(1 - c**2) + (torch.pi - angle) * c) / torch.pi  # Cho and Saul's, of degree 1
+        kernel_slope = (torch.pi - angle) / torch.pi
+        return ((batch - 1 + kernel_slope) / (1 - kernel) - 1) / (batch - 3)
+    raise ValueError(
+        f"batch={batch} for {f}\nexpected batch=None, or the identity or ReLU, whose finite-batch factors are known"
+    )
+
+
+def pair_mean(f: Activation, q: float, c: float, panels: Panels, *, of_slopes: bool = False) -> float:
+    """E f(u₁) f(u₂), or of the slopes, for Gaussian u of second moment q and correlation c; panels: those of f.
+
+    Raises ValueError for |c| > 1 or q ≤ 0.
+    """
+    if not (-1 <= c <= 1 and 0 < q < torch.inf):
+        raise ValueError(f"c={c}, q={q}\nexpected a correlation from -1 to 1 and a positive length")
+
+    def g(x: Tensor) -> Tensor:
+        return finite_with_slope(f, x)[1] if of_slopes else finite(f, x)
+
+    edges, scale, rest = panels.edges, sqrt(q), sqrt(1 - c**2)
+    if rest == 0:
+        z, weight = gaussian_nodes(torch.cat([edges, -edges]).unique(), torch.tensor(q))
+        return float(expectation(g(scale * z) * g(c * scale * z), weight))
+    # The inner mean is f smoothed over scale · rest, seen at c u: panels shrink to that size around its kinks.
+    fine = scale * rest * 2.0 ** torch.arange(-1, 40, dtype=torch.float64)
+    fine = torch.cat([-fine, fine])[:, None]
+    near = ((panels.kinks + fine) / c).flatten() if c else edges
+    z, weight = gaussian_nodes(torch.cat([edges, near[near.abs() < 64]]).unique(), torch.tensor(q))
+    u = scale * z
+    inner_z, inner_weight = gaussian_nodes(edges, torch.tensor(q * (1 - c**2)), shift=c * u)
+    inner = expectation(g((c * u)[:, None] + scale * rest * inner_z), inner_weight)
+    return float(expectation(g(u) * inner, weight))
+
+
+def _mean_square(f: Activation, q: float) -> float:
+    z, weight = gaussian_nodes(panels_of(f).edges, torch.tensor(q, dtype=torch.float64))
+    return float(expectation(finite(f, z * sqrt(q)).square(), weight))
+
+
+def _positive(value: float, name: str) -> float:
+    if not value > 0:
+        raise ValueError(f"{name} = {value:g} for this activation\nexpected one that is not constant")
+    return value

@@ -1,0 +1,113 @@
+"""Theory layer by layer, and over a whole plane of weight and bias scales."""
+
+from dataclasses import dataclass
+from math import log
+
+import torch
+from torch import Tensor
+
+from ..activations import Activation
+from ..arguments import whole_numbers
+from ..plotting import Axes, new_axes, theory_line
+from ..results import Result
+from .fixed_points import lengths
+from .quadrature import Panels, moments, not_negative, panels_of
+
+_FAR = 200.0  # a logarithm beyond which f is taken as linear or constant
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trajectory(Result):
+    """Second moments that an infinitely wide network has, layer by layer; entry 0 is the input."""
+
+    forward: Tensor  # (depth + 1,), natural log of the mean squared activation
+    backward: Tensor  # (depth + 1,), natural log of the mean squared gradient; entry `depth` is 0
+
+    def plot(self, ax: Axes | None = None, *, direction: str = "forward", label: str | None = None) -> Axes:
+        """Axes with the predicted second moment against depth, in powers of ten."""
+        ax = new_axes(ax)
+        moments = getattr(self, direction)
+        return theory_line(ax, torch.arange(len(moments)), moments / log(10), label=label)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PhaseDiagram(Result):
+    """Order and chaos over weight and bias scales."""
+
+    sigma_w: Tensor  # (columns,)
+    sigma_b: Tensor  # (rows,)
+    q_star: Tensor  # (rows, columns), inf where the second moment grows without bound
+    chi: Tensor  # (rows, columns), factor of the mean squared gradient per layer; nan where q_star is inf
+
+    @property
+    def gradient_depth(self) -> Tensor:
+        """The number of layers over which a mean squared gradient changes by a factor e: 1 / |ln χ|."""
+        return 1 / self.chi.log().abs()
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Axes with log₁₀ χ as colours, and the edge of chaos, χ = 1, as a black dashed line."""
+        ax = new_axes(ax)
+        w, b, values = self.sigma_w.numpy(), self.sigma_b.numpy(), self.chi.log10().clamp(-1, 1)
+        mesh = ax.pcolormesh(w, b, values.numpy(), cmap="RdBu_r", vmin=-1, vmax=1, shading="nearest")
+        ax.figure.colorbar(mesh, ax=ax, label="log₁₀ χ")
+        ax.contour(w, b, values.numpy(), levels=[0.0], colors="black", linestyles="--")
+        ax.grid(False)
+        ax.set(xlabel="σ_w", ylabel="σ_b")
+        return ax
+
+
+def trajectory(
+    f: Activation, *, sigma_w: float, sigma_b: float = 0.0, depth: int = 50, second_moment: float = 1.0
+) -> Trajectory:
+    """The second moments of activations and gradients in each layer h ↦ f(W h + b) of an infinitely wide network.
+
+    second_moment: of the input. Sizes are carried as logarithms. Draws over `depth_sweep(...).plot()`.
+    Raises ValueError for negative scales, an input of 0 or a depth below 1, and what `gaussian_mean` raises.
+    Source: Poole et al. 2016, arXiv:1606.05340, eq. 3; Schoenholz et al. 2017, arXiv:1611.01232, eq. 7.
+    """
+    (depth,) = whole_numbers(depth=depth)
+    sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
+    if not (second_moment > 0 and sigma_w > 0):
+        raise ValueError(f"second_moment={second_moment}, sigma_w={sigma_w}\nexpected positive numbers")
+    panels = panels_of(f)
+    ends = _log_moments(f, torch.tensor([-_FAR, 10 - _FAR, _FAR - 10, _FAR], dtype=torch.float64), panels)
+    forward, factors = [torch.tensor(log(second_moment), dtype=torch.float64)], []
+    for _ in range(depth):
+        log_q = forward[-1] + 2 * log(sigma_w)
+        if sigma_b:
+            log_q = torch.logaddexp(log_q, torch.tensor(2 * log(sigma_b), dtype=torch.float64))
+        inside = log_q.clamp(-_FAR, _FAR)
+        log_square, log_slope = (part[0] for part in _log_moments(f, inside[None], panels))
+        for end, pair in ((-1, (0, 1)), (1, (2, 3))):
+            excess = log_q - inside
+            if excess * end > 0:  # a straight line in the logarithms: linear, or constant
+                log_square = log_square + excess * (ends[0][pair[1]] - ends[0][pair[0]]) / 10
+        forward.append(log_square)
+        factors.append(log_slope + 2 * log(sigma_w))
+    backward = torch.cat([torch.stack(factors).flip(0).cumsum(0).flip(0), torch.zeros(1, dtype=torch.float64)])
+    return Trajectory(torch.stack(forward), backward)
+
+
+def phase_diagram(f: Activation, *, sigma_w: Tensor | None = None, sigma_b: Tensor | None = None) -> PhaseDiagram:
+    """Fixed points and gradient factors over a grid of weight and bias scales.
+
+    sigma_w: (columns,), sigma_b: (rows,), each from 0 up; 100 values from 0.05 to 4, and from 0 to 2, by default.
+    Raises ValueError for negative or infinite scales, and what `gaussian_mean` raises.
+    Source: Poole et al. 2016, arXiv:1606.05340, fig. 1.
+    """
+    sigma_w = torch.linspace(0.05, 4, 100) if sigma_w is None else torch.as_tensor(sigma_w)
+    sigma_b = torch.linspace(0, 2, 100) if sigma_b is None else torch.as_tensor(sigma_b)
+    for name, scales in (("sigma_w", sigma_w), ("sigma_b", sigma_b)):
+        if scales.dim() != 1 or not ((scales >= 0) & scales.isfinite()).all():
+            raise ValueError(
+                f"{name} of shape {tuple(scales.shape)} from {scales.min()}\nexpected a line of scales from 0 up"
+            )
+    sigma_w, sigma_b = sigma_w.double(), sigma_b.double()
+    panels = panels_of(f)
+    q, slope_square = lengths(f, sigma_w[None, :], sigma_b[:, None], panels)
+    return PhaseDiagram(sigma_w, sigma_b, q, torch.where(q.isfinite(), sigma_w.square() * slope_square, torch.nan))
+
+
+def _log_moments(f: Activation, log_q: Tensor, panels: Panels) -> tuple[Tensor, Tensor]:
+    mean_square, slope_square, _ = moments(f, log_q.exp(), panels)
+    return mean_square.log(), slope_square.log()

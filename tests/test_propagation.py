@@ -1,0 +1,387 @@
+"""Sizes are carried exactly, agree with plain torch where it can hold them, and with theory in the mean."""
+
+from functools import partial
+from math import log, pi, sqrt
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from d2lstab import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    depth_sweep,
+    he_normal_,
+    lecun_normal_,
+    normal,
+    normal_,
+    orthogonal_,
+    propagate,
+    seeded,
+    xavier_normal_,
+)
+from d2lstab.initializers import draw_weight
+from tests.truth import truth
+
+catalogue = pytest.mark.parametrize("f", ACTIVATIONS.values(), ids=ACTIVATIONS.keys())
+small = {"depth": 3, "width": 8, "batch": 4, "seeds": range(2)}
+
+
+def identity(z: torch.Tensor) -> torch.Tensor:
+    return z
+
+
+def times_identity(weight: torch.Tensor, *, factor: float, generator=None) -> torch.Tensor:
+    return weight.copy_(factor * torch.eye(len(weight)))
+
+
+def drawn_again(initializer, *, depth, width, batch, seed):
+    """What depth_sweep draws for one seed, in the order it draws it."""
+    generator = seeded(seed)
+    inputs, gradient = (normal(batch, width, generator=generator).double() for _ in range(2))
+    return inputs, gradient, [draw_weight(initializer, (width, width), generator).double() for _ in range(depth)]
+
+
+# Oracle: plain torch in float64
+
+
+@catalogue
+def test_a_sweep_is_what_forward_and_autograd_compute(f):
+    sizes = {"depth": 6, "width": 12, "batch": 5}
+    sweep = depth_sweep(partial(lecun_normal_, gain=1.7), f, **sizes, seeds=[3], dtype=torch.float64)
+    inputs, gradient, weights = drawn_again(partial(lecun_normal_, gain=1.7), **sizes, seed=3)
+    signals = [inputs.requires_grad_()]
+    for weight in weights:
+        signals.append(f(signals[-1] @ weight.mT))
+        signals[-1].retain_grad()
+    signals[-1].backward(gradient)
+    forward = torch.stack([signal.detach().square().mean().log() for signal in signals])
+    backward = torch.stack([signal.grad.square().mean().log() for signal in signals])
+    torch.testing.assert_close(sweep.forward[0], forward, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(sweep.backward[0], backward, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(propagate(inputs.detach(), weights, f), forward, rtol=1e-10, atol=1e-10)
+
+
+def test_by_hand_two_layers_of_two_units():
+    inputs = torch.tensor([[1.0, -1.0]])
+    weights = [torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[2.0, 1.0], [0.0, 0.0]])]
+    expected = torch.tensor([1.0, 9 / 2, 36 / 2], dtype=torch.float64).log()  # (1, −1) → (3, 0) → (6, 0)
+    torch.testing.assert_close(propagate(inputs, weights, torch.relu), expected)
+
+
+# Sizes in logarithms
+
+
+def test_a_relu_signal_and_its_gradient_are_exact_at_depth_10000_in_half_precision():
+    sizes = {"depth": 10_000, "width": 4, "batch": 4, "seeds": [0], "dtype": torch.float16}
+    sweep = depth_sweep(partial(times_identity, factor=8.0), torch.relu, **sizes)
+    expected = torch.full((9_999,), log(64), dtype=torch.float64)  # the first ReLU takes the negative half away
+    torch.testing.assert_close(sweep.forward[0, 1:].diff(), expected, rtol=1e-10, atol=0)
+    torch.testing.assert_close(-sweep.backward[0, :-1].diff(), expected, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("factor", [8.0, 0.125])
+@pytest.mark.parametrize("f", [identity, torch.abs, torch.relu, F.leaky_relu], ids=lambda f: f.__name__)
+def test_a_linear_size_is_exact_in_every_dtype(f, factor, dtype):
+    depth = 10_000 if dtype == torch.float32 and f is torch.relu else 300
+    inputs = normal(2, 4, generator=seeded(0), dtype=dtype).abs()
+    logs = propagate(inputs, [factor * torch.eye(4, dtype=dtype)] * depth, f)
+    assert float(logs[-1] - logs[0]) == pytest.approx(depth * 2 * log(factor), rel=1e-12)
+
+
+@pytest.mark.parametrize("gain", [0.1, 10.0])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_random_layers_lose_no_more_than_the_rounding_of_their_products(dtype, gain):
+    turns, sizes = partial(orthogonal_, gain=gain), {"depth": 500, "width": 16, "batch": 4, "seeds": range(3)}
+    short, exact = (depth_sweep(turns, identity, dtype=d, **sizes) for d in (dtype, torch.float64))
+    torch.testing.assert_close(exact.forward[:, -1] - exact.forward[:, 0], torch.full((3,), 1000 * log(gain)).double())
+    # Independent roundings of relative size ε add up like the root of their number.
+    within = 4 * torch.finfo(dtype).eps * sqrt(sizes["depth"])
+    assert float((short.forward - exact.forward).abs().max()) < within
+    assert float((short.backward - exact.backward).abs().max()) < within
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize(
+    ("f", "slope"),
+    [
+        (torch.tanh, 1),  # near 0 a smooth f is its slope there
+        (F.gelu, 0.5),
+        (F.silu, 0.5),
+        (torch.erf, 2 / sqrt(pi)),
+        (F.hardtanh, 1),
+        (F.elu, 1),
+    ],
+)
+def test_near_zero_an_activation_goes_on_as_a_line(f, slope, dtype):
+    initializer = partial(lecun_normal_, gain=0.1)
+    sizes = {"depth": 120, "width": 32, "batch": 4, "seeds": [0]}
+    measured = depth_sweep(initializer, f, **sizes, dtype=dtype)
+    line = depth_sweep(initializer, lambda z: slope * z, **sizes, dtype=torch.float64)
+    assert float(line.forward[0, -1]) < -400  # e⁻⁴⁰⁰ is no float32
+    # Ten layers on, |z| is below 10⁻⁸ and f is a line; what differs is rounding, and a first layer for each.
+    torch.testing.assert_close(measured.forward[0, 10:].diff(), line.forward[0, 10:].diff(), rtol=0, atol=0.1)
+    assert float((measured.forward - line.forward)[0, -1]) == pytest.approx(0, abs=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("f", [F.elu, F.selu, F.gelu, F.silu, F.softplus], ids=lambda f: f.__name__)
+def test_far_out_an_activation_goes_on_as_a_relu(f, dtype):
+    initializer = partial(lecun_normal_, gain=100.0)
+    sizes = {"depth": 100, "width": 32, "batch": 4, "seeds": [0]}
+    measured = depth_sweep(initializer, f, **sizes, dtype=dtype)
+    relu = depth_sweep(initializer, torch.relu, **sizes, dtype=torch.float64)
+    assert float(relu.forward[0, -1]) > 600  # e⁶⁰⁰ is no float32
+    steepness = 2 * log(float(f(torch.tensor(1e6))) / 1e6)  # SELU's is λ
+    grown = measured.forward[0, 10:].diff() - steepness
+    torch.testing.assert_close(grown, relu.forward[0, 10:].diff(), rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("f", [torch.sigmoid, torch.tanh, torch.erf, F.hardtanh])
+def test_a_saturating_activation_stays_below_one_at_any_gain(f, dtype):
+    sweep = depth_sweep(partial(lecun_normal_, gain=1e4), f, depth=20, width=32, batch=4, seeds=[0], dtype=dtype)
+    assert (sweep.forward[0, 1:] <= 0).all() and (sweep.forward[0, 1:] > log(0.1)).all()
+
+
+def test_a_size_beyond_what_a_layer_may_hold_does_not_overflow_its_norm():
+    sweep = depth_sweep(normal_, torch.relu, depth=60, width=100, batch=1000, seeds=[0])
+    assert sweep.forward.isfinite().all() and sweep.backward.isfinite().all()
+    assert float(sweep.forward[0, -1]) == pytest.approx(60 * log(50), abs=4 * sqrt(5 * 60 / 100))
+
+
+def test_a_tiny_slope_is_not_zero():
+    tiny = 1e-20  # its square is beyond float32
+    sweep = depth_sweep(orthogonal_, lambda z: tiny * z, depth=8, width=4, batch=2, seeds=[0])
+    expected = torch.full((8,), 2 * log(tiny), dtype=torch.float64)
+    torch.testing.assert_close(sweep.forward[0].diff(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(-sweep.backward[0].diff(), expected, rtol=1e-6, atol=0)
+
+
+def test_a_signal_of_zero_has_the_logarithm_of_zero():
+    zero = [torch.zeros(4, 4)] * 3
+    inputs = torch.ones(2, 4)
+    assert propagate(inputs, zero, torch.relu).tolist() == [0.0, -torch.inf, -torch.inf, -torch.inf]
+    assert propagate(inputs, zero, torch.zeros_like)[1] == -torch.inf
+    assert propagate(0 * inputs, [torch.eye(4)], torch.tanh).tolist() == [-torch.inf, -torch.inf]
+    torch.testing.assert_close(
+        propagate(inputs, zero, torch.sigmoid)[1:], torch.full((3,), log(0.25), dtype=torch.float64)
+    )
+    torch.testing.assert_close(propagate(inputs, zero, torch.cos)[1:], torch.zeros(3, dtype=torch.float64))
+
+
+def test_a_dead_network_has_no_gradient():
+    sweep = depth_sweep(partial(times_identity, factor=-1.0), torch.relu, **small)
+    assert (sweep.forward[:, 2:] == -torch.inf).all() and (sweep.backward[:, 0] == -torch.inf).all()
+
+
+@pytest.mark.parametrize("f", [torch.exp, torch.square, lambda z: z**3], ids=["exp", "square", "cube"])
+def test_growth_faster_than_linear_is_exact_until_it_overflows(f):
+    inputs, weights = normal(4, 16, generator=seeded(0)), [normal(16, 16, generator=seeded(i)) / 4 for i in range(12)]
+    short = propagate(inputs, weights, f)
+    exact = propagate(inputs.double(), [weight.double() for weight in weights], f)
+    held = short.isfinite()
+    assert 2 <= held.sum() < 12 and not held[-1]  # it says so, rather than pass for a line
+    torch.testing.assert_close(short[held], exact[held], rtol=1e-3, atol=1e-3)
+
+
+# Theory
+
+
+@truth("relu.he.moments.n10.L10", "relu.he.moments.n100.L20")
+def test_he_keeps_the_second_moment_in_the_mean(row):
+    n, depth = row["inputs"]["n"], row["inputs"]["L"]
+    trials, generator = 20_000 // n, seeded(0)
+    weights = [normal(trials, n, n, generator=generator) * sqrt(2 / n) for _ in range(depth)]
+    ratios = propagate(torch.ones(1, n), weights, torch.relu)[:, -1].exp()
+    within = 4 * sqrt((row["value"]["E_ratio_sq"] - 1) / trials)
+    assert float(ratios.mean()) == pytest.approx(row["value"]["E_ratio"], abs=within)
+
+
+@truth("relu.he.log.n10", "relu.he.log.n50", "relu.he.log.n512")
+def test_the_logarithm_of_a_he_layer_has_its_finite_width_law(row):
+    n = row["inputs"]["n"]
+    seeds = min(300, 2000 // n + 3)
+    sweep = depth_sweep(he_normal_, torch.relu, depth=20, width=n, batch=1, seeds=range(seeds))
+    steps = sweep.forward.diff(dim=1)
+    steps = steps[steps.isfinite()]  # given that the layer is not dead
+    mean, variance = row["value"]["mean_log"], row["value"]["var_log"]
+    assert float(steps.mean()) == pytest.approx(mean, abs=4 * sqrt(variance / len(steps)))
+    kurtosis = float((steps - mean).pow(4).mean() / variance**2)
+    assert float(steps.var()) == pytest.approx(variance, rel=4 * sqrt((kurtosis - 1) / len(steps)))
+
+
+@truth("relu.secondmoment.n01_512", "relu.secondmoment.xavier")
+def test_the_second_moment_of_relu_networks_against_depth(row):
+    initializer, width = (normal_, 512) if row["id"].endswith("512") else (xavier_normal_, 128)
+    depth, seeds = row["inputs"]["L"], 8
+    sweep = depth_sweep(initializer, torch.relu, depth=depth, width=width, batch=4, seeds=range(seeds))
+    typical = (sweep.forward[:, -1] - sweep.forward[:, 0]).mean()  # below the mean by 5 L / 2n, give or take √(5 L / n)
+    within = 4 * sqrt(5 * depth / width / seeds)
+    assert float(typical) == pytest.approx(log(row["value"]["total"]) - 2.5 * depth / width, abs=within)
+
+
+@truth("relu.dead.n8.L100")
+def test_a_narrow_relu_network_dies_as_often_as_counting_says(row):
+    n, depth, p, trials = row["inputs"]["n"], row["inputs"]["L"], row["value"], 1000
+    generator = seeded(0)
+    weights = [normal(trials, n, n, generator=generator) for _ in range(depth)]
+    dead = propagate(torch.ones(1, n), weights, torch.relu)[:, -1] == -torch.inf
+    assert float(dead.double().mean()) == pytest.approx(p, abs=4 * sqrt(p * (1 - p) / trials))
+
+
+def test_orthogonal_weights_keep_a_linear_signal_and_its_gradient():
+    sweep = depth_sweep(orthogonal_, identity, depth=30, width=16, batch=4)
+    rounding = 4 * torch.finfo(torch.float32).eps * 30
+    assert float((sweep.forward - sweep.forward[:, :1]).abs().max()) < rounding
+    assert float((sweep.backward - sweep.backward[:, -1:]).abs().max()) < rounding
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.floats(1e-6, 1e6), st.sampled_from([torch.relu, torch.abs, F.leaky_relu, identity]))
+def test_a_scale_passes_through_what_is_positively_homogeneous(scale, f):
+    inputs, weights = normal(3, 5, generator=seeded(1)), [normal(5, 5, generator=seeded(2)).double()]
+    plain, scaled = (propagate(factor * inputs.double(), weights, f) for factor in (1, scale))
+    torch.testing.assert_close(
+        scaled - plain, torch.full((2,), 2 * log(scale), dtype=torch.float64), rtol=1e-9, atol=1e-9
+    )
+
+
+# Shapes, seeds, dtypes, devices
+
+
+def test_a_seed_means_the_same_numbers_alone_or_in_company():
+    sweep = partial(depth_sweep, lecun_normal_, torch.tanh, depth=9, width=17, batch=3, dtype=torch.float64)
+    together, alone = sweep(seeds=[4, 0, 7]), sweep(seeds=7)
+    torch.testing.assert_close(together.forward[2:], alone.forward, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(together.backward[2:], alone.backward, rtol=1e-12, atol=1e-12)
+
+
+def test_a_sweep_is_the_same_twice_and_leaves_the_global_stream_alone():
+    before = torch.random.get_rng_state()
+    first, second = depth_sweep(he_normal_, torch.relu, **small), depth_sweep(he_normal_, torch.relu, **small)
+    assert torch.equal(first.forward, second.forward) and torch.equal(first.backward, second.backward)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("initializer", INITIALIZERS.values(), ids=INITIALIZERS.keys())
+def test_every_catalogued_initializer_can_be_swept(initializer):
+    sweep = depth_sweep(initializer, torch.tanh, **small)
+    assert sweep.forward.shape == sweep.backward.shape == (2, 4)
+    assert sweep.forward.dtype == torch.float64 and sweep.forward.isfinite().all() and sweep.backward.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
+)
+def test_a_device_gives_the_numbers_of_the_cpu(device):
+    sweep = partial(depth_sweep, he_normal_, torch.relu, **small, dtype=torch.float64)
+    torch.testing.assert_close(sweep(device=device).forward.cpu(), sweep().forward, rtol=1e-10, atol=1e-10)
+
+
+def test_one_input_may_go_through_many_networks_and_widths_may_change():
+    weights = [normal(6, 7, 5, generator=seeded(0)), normal(6, 3, 7, generator=seeded(1))]
+    inputs = normal(4, 5, generator=seeded(2))
+    logs = propagate(inputs, weights, torch.tanh)
+    assert logs.shape == (6, 3)
+    one = propagate(inputs, [weight[2] for weight in weights], torch.tanh)
+    torch.testing.assert_close(logs[2], one, rtol=1e-5, atol=1e-5)
+    assert propagate(inputs, [], torch.tanh).shape == (1,)
+    assert torch.equal(propagate(inputs, iter(weights), torch.tanh), logs)
+
+
+def test_an_in_place_module_changes_neither_inputs_nor_weights():
+    inputs, weights = -torch.ones(2, 3), [torch.eye(3)] * 2
+    in_place = propagate(inputs, weights, nn.ReLU(inplace=True))
+    assert torch.equal(inputs, -torch.ones(2, 3)) and torch.equal(weights[0], torch.eye(3))
+    assert torch.equal(in_place, propagate(inputs, weights, torch.relu))
+    sweeps = [depth_sweep(he_normal_, f, **small) for f in (nn.ELU(inplace=True), F.elu)]
+    torch.testing.assert_close(sweeps[0].forward, sweeps[1].forward)
+    torch.testing.assert_close(sweeps[0].backward, sweeps[1].backward)
+
+
+def test_a_sweep_draws_each_direction_in_powers_of_ten():
+    sweep = depth_sweep(he_normal_, torch.relu, **small)
+    ax = sweep.plot(label="forward")
+    sweep.plot(ax, direction="backward", label="backward")
+    assert len(ax.lines) == 2 and ax.get_xlabel() == "layer" and "log₁₀" in ax.get_ylabel()
+    drawn = torch.as_tensor(ax.lines[0].get_ydata())
+    torch.testing.assert_close(drawn, sweep.forward.nanmedian(0).values / log(10))
+    with pytest.raises(ValueError, match="direction='sideways'"):
+        sweep.plot(direction="sideways")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("size", ["depth", "width", "batch"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, True, None])
+def test_a_size_that_is_no_size_is_refused(size, value):
+    with pytest.raises(ValueError, match=f"{size}="):
+        depth_sweep(he_normal_, torch.relu, **small | {size: value})
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
+def test_seeds_that_are_none_are_refused(seeds):
+    with pytest.raises(ValueError, match="seed"):
+        depth_sweep(he_normal_, torch.relu, **small | {"seeds": seeds})
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, "float32", torch.complex64])
+def test_a_dtype_that_is_not_floating_is_refused(dtype):
+    with pytest.raises(ValueError, match="dtype="):
+        depth_sweep(he_normal_, torch.relu, dtype=dtype, **small)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abacus"])
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(ValueError, match="device="):
+        depth_sweep(he_normal_, torch.relu, device=device, **small)
+
+
+@pytest.mark.parametrize("initializer", [None, "he", lambda weight, *, generator: None])
+def test_an_initializer_that_returns_no_weight_is_refused(initializer):
+    with pytest.raises(TypeError, match="initializer"):
+        depth_sweep(initializer, torch.relu, **small)
+
+
+def test_an_initializer_that_changes_the_shape_is_refused():
+    with pytest.raises(ValueError, match=r"\(1, 8\)"):
+        depth_sweep(lambda weight, *, generator: weight[:1].normal_(generator=generator), torch.relu, **small)
+
+
+@pytest.mark.parametrize("f", [nn.Softmax(dim=-1), nn.LayerNorm(8), nn.Dropout()])
+def test_what_is_not_elementwise_is_refused_before_anything_is_drawn(f):
+    def never(weight, *, generator):
+        raise AssertionError("drawn")
+
+    with pytest.raises(ValueError, match="elementwise"):
+        depth_sweep(never, f, **small)
+    with pytest.raises(ValueError, match="elementwise"):
+        propagate(torch.ones(2, 8), [torch.eye(8)], f)
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.ones(3, 4),
+        torch.ones(5),
+        torch.ones(2, 5, 5),
+        torch.ones(5, 5, dtype=torch.float64),
+        torch.ones(5, 5, dtype=torch.int64),
+    ],
+    ids=lambda weight: f"{tuple(weight.shape)} {weight.dtype}",
+)
+def test_a_weight_that_does_not_fit_is_named(weight):
+    with pytest.raises(ValueError, match=r"weight 1 of shape .*\nexpected \(\.\.\., fan_out, 5\)"):
+        propagate(torch.ones(3, 2, 5), [torch.eye(5), weight], torch.relu)
+
+
+@pytest.mark.parametrize("inputs", [torch.ones(5), torch.ones(0, 5), torch.ones(2, 5, dtype=torch.int64)])
+def test_inputs_that_are_no_batch_are_refused(inputs):
+    with pytest.raises(ValueError, match="inputs of shape"):
+        propagate(inputs, [torch.eye(5)], torch.relu)
