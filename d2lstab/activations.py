@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .arguments import name_of
 from .plotting import Axes, new_axes
 from .results import Result
 
@@ -65,7 +66,7 @@ def check_elementwise(f: Activation, *, like: Tensor | None = None) -> None:
         )
     like = torch.empty(0) if like is None else like
     if not isinstance(like, Tensor) or not like.is_floating_point():
-        raise TypeError(f"activation {_name(f)} of {_kind(like)}\nexpected a floating tensor")
+        raise TypeError(f"activation {name_of(f)} of {_kind(like)}\nexpected a floating tensor")
     size = 32  # 256 entries are compared: even a dropout of 1 in 50 leaves one of them different
     numbers = torch.arange(size * size) * 389 % (size * size)  # each once, in an order without a pattern
     z = (numbers / (size * size) * 6 - 3).reshape(size, size).to(like)
@@ -75,18 +76,18 @@ def check_elementwise(f: Activation, *, like: Tensor | None = None) -> None:
             whole, part = f(z.clone()), f(z[corner, corner].clone())
     except Exception as error:
         raise ValueError(
-            f"activation {_name(f)} fails on a {size} × {size} tensor, or on a part of it: {error}\n{_ELEMENTWISE}"
+            f"activation {name_of(f)} fails on a {size} × {size} tensor, or on a part of it: {error}\n{_ELEMENTWISE}"
         ) from error
     if not isinstance(whole, Tensor) or not whole.is_floating_point():
         raise TypeError(
-            f"activation {_name(f)} returned {_kind(whole)}\nexpected a floating tensor of the shape it was given"
+            f"activation {name_of(f)} returned {_kind(whole)}\nexpected a floating tensor of the shape it was given"
         )
     rounding = 16 * torch.finfo(whole.dtype).eps  # torch may take another path through another shape
     if whole.shape != z.shape or not torch.allclose(
         whole[corner, corner], part, rtol=rounding, atol=rounding, equal_nan=True
     ):
         raise ValueError(
-            f"activation {_name(f)} does not treat each entry on its own: f of a {size} × {size} tensor has shape"
+            f"activation {name_of(f)} does not treat each entry on its own: f of a {size} × {size} tensor has shape"
             f" {tuple(whole.shape)}, or other values than f of a part of it\n{_ELEMENTWISE}"
         )
 
@@ -153,7 +154,3 @@ def dead_units(f: Activation, z: Tensor) -> Tensor:
 
 def _kind(thing) -> str:
     return f"a tensor of {thing.dtype}" if isinstance(thing, Tensor) else f"a {type(thing).__name__}"
-
-
-def _name(f: Activation) -> str:
-    return getattr(f, "__name__", None) or repr(f)

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 
@@ -51,6 +52,14 @@ def available_device(device: torch.device | str | int | None) -> torch.device:
         present = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         raise ValueError(f"device={device!r} cannot be used here\nexpected one of {', '.join(present)}") from error
     return found
+
+
+def name_of(function) -> str:
+    """A function's name, with the arguments of a partial; never an address."""
+    if isinstance(function, partial):
+        arguments = [*map(repr, function.args), *(f"{key}={value!r}" for key, value in function.keywords.items())]
+        return f"{name_of(function.func)}({', '.join(arguments)})"
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def _whole_number(name: str, value: int, at_least: int) -> int:

@@ -3,14 +3,13 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from .activations import Activation, check_elementwise
-from .arguments import available_device, floating_dtype, whole_numbers
+from .arguments import available_device, floating_dtype, name_of, whole_numbers
 from .initializers import Initializer, initialize_
 
 
@@ -26,7 +25,7 @@ class Layer(nn.Module):
         return self.activation(self.linear(h))
 
     def extra_repr(self) -> str:
-        return "" if isinstance(self.activation, nn.Module) else f"activation={_name(self.activation)}"
+        return "" if isinstance(self.activation, nn.Module) else f"activation={name_of(self.activation)}"
 
 
 def mlp(
@@ -60,11 +59,3 @@ def mlp(
     layers = [Layer(each, copy.deepcopy(activation)) for each in hidden]
     named = OrderedDict((f"layer{index}", layer) for index, layer in enumerate(layers, 1)) | OrderedDict(output=output)
     return initialize_(nn.Sequential(named), initializer, seed=seed).to(device, dtype)
-
-
-def _name(f: Activation) -> str:
-    """A function's name, with the arguments of a partial; never an address."""
-    if isinstance(f, partial):
-        arguments = [*map(repr, f.args), *(f"{key}={value!r}" for key, value in f.keywords.items())]
-        return f"{_name(f.func)}({', '.join(arguments)})"
-    return getattr(f, "__name__", type(f).__name__)

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from html import escape
-from math import floor, isfinite, log10
+from math import floor, inf, isfinite, log10
 
 import torch
 from torch import Tensor
+
+_MOST_DIGITS = 6  # significant ones in a claim: more would differ between devices
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,20 +75,23 @@ def _numbers(value) -> list[float]:
     return [float(value)]
 
 
-def _digits(within: float) -> int | None:
-    """Decimals worth printing for a tolerance: down to its leading digit."""
-    return None if within == 0 else -floor(log10(within))
+def _digits(within: float) -> float:
+    """Decimals worth printing for a tolerance: down to its leading digit, all of them for none."""
+    return inf if within == 0 else -floor(log10(within))
 
 
-def _text(values: list[float], digits: int | None) -> str:
+def _text(values: list[float], digits: float | None) -> str:
     return ", ".join(_number(value, digits) for value in values)
 
 
-def _number(value: float, digits: int | None) -> str:
+def _number(value: float, digits: float | None) -> str:
+    """The value with so many decimals; None means two significant digits."""
     if not isfinite(value):
         return f"{value}"
-    if digits is None:
-        return f"{value:g}" if value == round(value) else f"{value:.2g}"
+    if digits is None or digits == inf:
+        return f"{value:g}" if digits == inf or value == round(value) else f"{value:.2g}"
+    if value:
+        digits = min(digits, _MOST_DIGITS - 1 - floor(log10(abs(value))))
     rounded = round(value, digits) + 0.0  # no minus sign on a zero
     if rounded and (abs(rounded) < 1e-3 or abs(rounded) >= 1e6):
         return f"{rounded:.{max(0, digits + floor(log10(abs(rounded))))}e}"

@@ -1,10 +1,13 @@
 """Bad input is told what was given and what is expected."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import leaky_relu
 
-from d2lstab.arguments import available_device, floating_dtype, seed_list, whole_numbers
+from d2lstab.arguments import available_device, floating_dtype, name_of, seed_list, whole_numbers
 
 
 @pytest.mark.parametrize("bad", [0, -3, 1.5, "7", None, True, float("nan")])
@@ -45,3 +48,9 @@ def test_a_device_that_is_not_there(bad):
 
 def test_no_device_is_the_cpu():
     assert available_device(None) == torch.device("cpu")
+
+
+def test_a_function_is_named_without_its_address():
+    assert name_of(torch.tanh) == "tanh"
+    assert name_of(partial(leaky_relu, negative_slope=0.2)) == "leaky_relu(negative_slope=0.2)"
+    assert name_of(torch.nn.PReLU()) == "PReLU"

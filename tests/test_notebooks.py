@@ -74,7 +74,7 @@ def test_code_can_be_read_at_a_glance(path):
     for number, cell in enumerate(code_cells(path)):
         lines = cell.source.splitlines()
         assert len(lines) <= 14, f"code cell {number} has {len(lines)} lines"
-        assert max(map(len, lines)) <= 120, f"code cell {number} has a line of {max(map(len, lines))} characters"
+        assert max(map(len, lines)) <= 100, f"code cell {number} has a line of {max(map(len, lines))} characters"
         assert not cell.source.rstrip().endswith(";"), f"code cell {number}: nbval shows what ; hides"
         if number:
             assert not re.search(r"^(import|from) ", cell.source, re.MULTILINE), f"code cell {number} imports"
@@ -115,7 +115,7 @@ def test_exercises_wait_and_their_folded_solutions_are_right(path):
             printed[number, folded] = "".join(output.get("text", "") for output in cell.outputs).strip()
     for exercise in (f"{chapter}.{k}" for k in (1, 2, 3)):
         assert printed[exercise, False] == f"{exercise} is waiting for your answer."
-        assert printed[exercise, True] == f"{exercise} is right."
+        assert printed[exercise, True].endswith(f"{exercise} is right.")
 
 
 def test_the_readme_shows_the_picture_that_the_notebook_drew():

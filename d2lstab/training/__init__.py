@@ -1,5 +1,6 @@
 """Does it learn, and how fast: many seeds trained at once."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -56,10 +57,10 @@ def train(
     data = data.to(device, dtype)
     stack = Stack(models) if stackable(models, data, optimizer, loss) else None
     groups = [(stack, seeds)] if stack else [(Alone(model), [seed]) for model, seed in zip(models, seeds)]
-    hidden = {} if progress else {"disable": True}  # left out otherwise: the environment variable TQDM_DISABLE decides
+    hidden = not progress or bool(os.environ.get("TQDM_DISABLE"))  # which tqdm itself overlooks in notebooks
 
     runs = []
-    with tqdm(total=steps * len(groups), desc="training", leave=False, delay=1, **hidden) as bar:
+    with tqdm(total=steps * len(groups), desc="training", leave=False, delay=1, disable=hidden) as bar:
         for network, group in groups:
             runs.append(_fit(network, group, data, optimizer, loss, steps, batch, clip, bar))
             if runs[-1].interrupted:

@@ -1,0 +1,70 @@
+"""Independent random weights of the right scale."""
+
+from math import inf, sqrt
+
+import torch
+from torch import Generator, Tensor, nn
+
+from .fans import fans
+
+
+@torch.no_grad()
+def normal_(weight: Tensor, *, std: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """The weight, filled with N(0, std²); the scale ignores its shape. Raises ValueError for a negative std."""
+    return weight.normal_(0, _not_negative(std=std), generator=generator)
+
+
+@torch.no_grad()
+def lecun_normal_(weight: Tensor, *, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """The weight, filled with N(0, gain² / fan_in): keeps the second moment of a linear signal.
+
+    Raises ValueError for a negative gain, and what `fans` raises.
+    Source: LeCun et al. 1998, Efficient BackProp, §4.6.
+    """
+    return weight.normal_(0, _not_negative(gain=gain) / sqrt(fans(weight).fan_in), generator=generator)
+
+
+@torch.no_grad()
+def lecun_uniform_(weight: Tensor, *, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """The weight, filled uniformly on ±gain √(3 / fan_in), which has the variance of `lecun_normal_`.
+
+    Raises what `lecun_normal_` raises.
+    """
+    bound = _not_negative(gain=gain) * sqrt(3 / fans(weight).fan_in)
+    return weight.uniform_(-bound, bound, generator=generator)
+
+
+def he_normal_(weight: Tensor, *, gain: float = sqrt(2), generator: Generator | None = None) -> Tensor:
+    """The weight, filled with N(0, gain² / fan_in): keeps the second moment through a ReLU.
+
+    Raises what `lecun_normal_` raises. Source: He et al. 2015, arXiv:1502.01852, eq. 10.
+    """
+    return lecun_normal_(weight, gain=gain, generator=generator)
+
+
+def he_uniform_(weight: Tensor, *, gain: float = sqrt(2), generator: Generator | None = None) -> Tensor:
+    """The weight, filled uniformly on ±gain √(3 / fan_in), which has the variance of `he_normal_`.
+
+    Raises what `lecun_normal_` raises. Source: He et al. 2015, arXiv:1502.01852.
+    """
+    return lecun_uniform_(weight, gain=gain, generator=generator)
+
+
+def torch_default_(weight: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """The weight, filled as torch fills Linear and convolutions: uniformly on ±1/√fan_in.
+
+    Its variance is 1/(3 fan_in), a sixth of He's. Raises what `fans` raises.
+    """
+    return lecun_uniform_(weight, gain=1 / sqrt(3), generator=generator)
+
+
+# Glorot and Bengio 2010, eq. 16, and the normal of the same variance: torch's own are right.
+xavier_normal_ = nn.init.xavier_normal_
+xavier_uniform_ = nn.init.xavier_uniform_
+
+
+def _not_negative(**given: float) -> float:
+    ((name, value),) = given.items()
+    if not 0 <= value < inf:
+        raise ValueError(f"{name}={value}\nexpected a finite number of at least 0")
+    return value
