@@ -90,8 +90,8 @@ def _number(value: float, digits: float | None) -> str:
         return f"{value}"
     if digits is None or digits == inf:
         return f"{value:g}" if digits == inf or value == round(value) else f"{value:.2g}"
-    if value:
-        digits = min(digits, _MOST_DIGITS - 1 - floor(log10(abs(value))))
+    exponent = int(f"{value:.{_MOST_DIGITS - 1}e}".partition("e")[2])  # that of 0.0099999999 is -2
+    digits = min(digits, _MOST_DIGITS - 1 - exponent)
     rounded = round(value, digits) + 0.0  # no minus sign on a zero
     if rounded and (abs(rounded) < 1e-3 or abs(rounded) >= 1e6):
         return f"{rounded:.{max(0, digits + floor(log10(abs(rounded))))}e}"

@@ -43,6 +43,7 @@ def test_a_result_without_a_picture_says_so():
         ({"measured": 1e-17, "expected": 0, "within": 1e-3}, "rate: 0.000 (expected 0.000 ± 0.001)"),
         ({"measured": 5.4321e-7, "expected": 5.4e-7, "within": 1e-8}, "rate: 5.4e-07 (expected 5.4e-07 ± 1e-08)"),
         ({"measured": 101, "expected": 101, "within": 0}, "rate: 101 (expected 101 exactly)"),
+        ({"measured": 0.00999999999, "expected": 0.01, "within": 1e-9}, "rate: 0.0100000 (expected 0.0100000 ± 1e-09)"),
         ({"measured": 0.125, "expected": 0.125, "within": 0}, "rate: 0.125 (expected 0.125 exactly)"),
         ({"measured": [1.04, 2.0], "expected": [1, 2], "within": 0.1}, "rate: 1.0, 2.0 (expected 1.0, 2.0 ± 0.1)"),
         ({"measured": 0.123, "below": 0.5}, "rate: 0.12 (below 0.5)"),
