@@ -4,7 +4,10 @@ ifeq ($(UV),)
 UV := .uv/bin/uv
 BOOT := $(UV)
 endif
-unexport PYTHONDONTWRITEBYTECODE # without .pyc files every kernel compiles torch anew
+# Without .pyc files every kernel compiles torch anew.
+unexport PYTHONDONTWRITEBYTECODE
+# The chapters' tensors are small: more threads would only wait for each other on busy cores.
+export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test notebooks bench lint clean

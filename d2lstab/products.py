@@ -11,6 +11,7 @@ from .arguments import available_device, floating_dtype, whole_numbers
 from .plotting import Axes, line_with_band, new_axes
 from .randomness import normal, seeded
 from .results import Result
+from .threads import one_thread_on_two_cores
 
 _LN10 = log(10)
 _LARGE = 8  # the size from which torch's own batched matmul is fast
@@ -68,6 +69,7 @@ class LyapunovTrace(Result):
         return ax
 
 
+@one_thread_on_two_cores()
 def random_product(
     n: int = 4,
     factors: int = 100,
@@ -107,6 +109,7 @@ def random_product(
     return ProductTrace(steps.cumsum(0).mT, product.to(dtype).contiguous())
 
 
+@one_thread_on_two_cores()
 def lyapunov_trace(matrices: Tensor) -> LyapunovTrace:
     """The stretch of n orthogonal directions under the running products of the matrices, by repeated QR.
 

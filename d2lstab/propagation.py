@@ -13,6 +13,7 @@ from .initializers import Initializer, draw_weight
 from .plotting import Axes, line_with_band, new_axes
 from .randomness import normal, seeded
 from .results import Result
+from .threads import one_thread_on_two_cores
 
 _ROOM = 43.0  # sizes within 2^±43, 10^±13, leave float32 room for a whole layer; f is linear beyond them, or never
 
@@ -35,6 +36,7 @@ class Propagation(Result):
         return line_with_band(ax, torch.arange(moments.shape[-1]), moments / log(10), **style)
 
 
+@one_thread_on_two_cores()
 def propagate(inputs: Tensor, weights: Sequence[Tensor], activation: Activation) -> Tensor:
     """Mean squared activation after each layer h ↦ f(W h), as natural logarithms; entry 0 is the input.
 
@@ -53,6 +55,7 @@ def propagate(inputs: Tensor, weights: Sequence[Tensor], activation: Activation)
     return _forward(inputs, weights, activation)[0]
 
 
+@one_thread_on_two_cores()
 def depth_sweep(
     initializer: Initializer,
     activation: Activation,

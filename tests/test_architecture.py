@@ -10,7 +10,7 @@ import pytest
 import d2lstab
 
 FLOORS = [
-    {"arguments", "plotting", "results"},
+    {"arguments", "plotting", "results", "threads"},
     {"activations", "floats", "randomness"},
     {"initializers", "mean_field", "products"},
     {"networks", "datasets"},

@@ -26,7 +26,7 @@ def lsuv_(
     Only weights change. The model runs in the mode it is in; biases, buffers, modes, hooks and random streams
     are afterwards as before, and if anything is raised so are the weights.
     Raises ValueError without data, for inputs that do not fit, for a model without such layers, or without one
-    that is called; for a dead layer, whose outputs are all 0 or not all finite; and if a size does not come to 1.
+    that is called; for a dead layer, whose outputs are all 0, or its bias, or not all finite; and if a size does not come to 1.
     Source: Mishkin and Matas 2016, arXiv:1511.06422, algorithm 1.
     """
     if not tolerance > 0:
@@ -76,18 +76,20 @@ class _CannotScale(Exception):
 def _scale_(layer: nn.Module, forward, name: str, generator: Generator, tolerance: float, max_rounds: int) -> Tensor:
     """The output of the layer with its new weight."""
     layer.weight.copy_(draw_for(layer, orthogonal_, generator))
+    before = None
     for rounds_left in range(max_rounds, -1, -1):
         output = forward()
         size = float(output.double().square().mean())
-        if not 0 < size < torch.inf:
-            what = "is 0 for every input" if size == 0 else "is not finite"
-            raise _CannotScale(
-                f"layer {name!r} is dead: its output {what}\nexpected inputs and layers before it that let a signal through"
-            )
         if abs(size - 1) <= tolerance:
             return output
+        if not 0 < size < torch.inf or size == before:  # only a bias is left: the weight has no say
+            what = "is not finite" if not size < torch.inf else "is 0" if size == 0 else "is its bias"
+            raise _CannotScale(
+                f"layer {name!r} is dead: its output {what} for every input\nexpected inputs and layers before it that let a signal through"
+            )
         if rounds_left:
             layer.weight.mul_(size**-0.5)
+            before = size
     raise _CannotScale(
         f"layer {name!r} has outputs of second moment {size:.3g} after {max_rounds} rounds\n"
         f"expected 1 ± {tolerance}: a smaller bias, more rounds or a larger tolerance"

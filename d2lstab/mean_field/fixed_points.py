@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..activations import Activation
-from .maps import chi, pair_mean
+from .maps import pair_mean
 from .quadrature import Panels, moments, not_negative, panels_of
 
 _LENGTHS = torch.logspace(-10, 10, 801, dtype=torch.float64)  # 1 is among them
@@ -87,24 +87,32 @@ def _between(table: tuple[Tensor, ...], sigma_w: Tensor, sigma_b: Tensor, low: T
 def c_star(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
     """The correlation at which two different inputs settle: 1 in the ordered phase, less in the chaotic one.
 
+    A χ within 1e-5 of 1 is taken to be at the edge of chaos, unless the correlation settles at 0.
     Raises what `q_star` raises, and ValueError where the length settles at 0 and there is no correlation.
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 5.
     """
-    q = q_star(f, sigma_w, sigma_b)
+    return _settled(f, sigma_w, sigma_b)[1]
+
+
+def _settled(f: Activation, sigma_w: float, sigma_b: float) -> tuple[float, float, Panels]:
+    """q* and c*, and the panels of f."""
+    q, panels = q_star(f, sigma_w, sigma_b), panels_of(f)
     if q == 0:
         raise ValueError(
             f"sigma_w={sigma_w}, sigma_b={sigma_b}: the signal vanishes\nexpected scales at which it does not"
         )
-    if chi(f, q, sigma_w) <= 1 + 1e-12:
-        return 1.0
-
-    panels = panels_of(f)
+    stretch = sigma_w**2 * float(moments(f, torch.tensor(q, dtype=torch.float64), panels)[1])  # the slope at c = 1
+    if stretch <= 1 + 1e-12:
+        return q, 1.0, panels
 
     def drift(c: float) -> float:
         return (sigma_w**2 * pair_mean(f, q, c, panels) + sigma_b**2) / q - c
 
     # The map is convex from 0 to 1, where it starts at or above 0 and comes in from below: one crossing between.
-    return 0.0 if drift(0.0) <= 1e-15 else _root(drift, 0.0, 1.0 - 1e-9)
+    if drift(0.0) <= 1e-15:
+        return q, 0.0, panels
+    # Closer to the edge the crossing and its mirror at 1 cannot be told apart: pair_mean is right to about 1e-15.
+    return q, 1.0 if stretch <= 1 + 1e-5 else _root(drift, 0.0, 1.0 - 1e-9), panels
 
 
 def critical_sigma_w(f: Activation, sigma_b: float = 0.0) -> float:
@@ -142,8 +150,7 @@ def depth_scales(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> DepthSc
     ξ = −1 / ln of the slope of each map at its fixed point; inf where the slope is 1, at the edge of chaos.
     Raises what `c_star` raises. Source: Schoenholz et al. 2017, arXiv:1611.01232, eq. 6 and 9.
     """
-    q, c = q_star(f, sigma_w, sigma_b), c_star(f, sigma_w, sigma_b)
-    panels = panels_of(f)
+    q, c, panels = _settled(f, sigma_w, sigma_b)
     length_slope = sigma_w**2 * float(moments(f, torch.tensor(q, dtype=torch.float64), panels)[2])
     correlation_slope = sigma_w**2 * pair_mean(f, q, c, panels, of_slopes=True)
     return DepthScales(_scale(length_slope), _scale(correlation_slope))

@@ -95,30 +95,40 @@ def gaussian_nodes(edges: Tensor, q: Tensor, *, shift: Tensor | float = 0.0) -> 
 def panels_of(f: Activation) -> Panels:
     """Where panels should end for f. Raises what `check_elementwise` and `finite` raise."""
     check_elementwise(f, like=torch.zeros(1, dtype=torch.float64))
-    grid, kinks = 2.0 ** torch.arange(-3, 7, dtype=torch.float64), breakpoints(f)
-    return Panels(torch.cat([-grid, torch.zeros(1, dtype=torch.float64), grid, kinks]).unique(), kinks)
+    grid, (kinks, steep) = 2.0 ** torch.arange(-3, 7, dtype=torch.float64), breakpoints(f)
+    fine = 2.0 ** torch.arange(-24, -2, dtype=torch.float64)
+    around = (steep[:, None] + torch.cat([-fine, torch.zeros(1), fine])).flatten()
+    return Panels(torch.cat([-grid, torch.zeros(1, dtype=torch.float64), grid, kinks, around]).unique(), kinks)
 
 
-def breakpoints(f: Activation, *, low: float = -64.0, high: float = 64.0) -> Tensor:
-    """The points at which f or f′ jumps, or f′ bends, to rounding (bends to about 1e-5).
-
-    A steep but smooth spot may be listed too, which costs a panel and changes no result.
+def breakpoints(f: Activation, *, low: float = -64.0, high: float = 64.0) -> tuple[Tensor, Tensor]:
+    """The points at which f or f′ jumps, or f′ bends, to rounding (bends to about 1e-5), and those where f is
+    smooth but so steep that panels must shrink around them.
     """
     x = torch.linspace(low, high, 2**15 + 1, dtype=torch.float64)
     value, gradient = finite_with_slope(f, x)
-    found = []
+    kinks, steep = [], []
     for signal in (value, gradient):
         step = signal.diff().abs()
         usual = step.median() + 0.02 * gradient.abs().max() * (1 if signal is gradient else 0.1)
-        jumps = torch.nonzero(step > 4 * usual).flatten()[:64]
-        found.append(_bisect(f, x[jumps], x[jumps + 1], of_slope=signal is gradient))
+        jumps = _nearest(x, step > 4 * usual)
+        found, real = _bisect(f, x[jumps], x[jumps + 1], of_slope=signal is gradient)
+        kinks.append(found[real])
+        steep.append(found[~real])
     bend = gradient.diff() / (x[1] - x[0])
     turn = (bend[2:] - bend[:-2]).abs()  # two cells apart: the cell between holds the bend
-    bends = torch.nonzero(turn > 0.1 * bend.abs().max()).flatten()[:64] + 1
+    bends = _nearest(x, turn > 0.1 * bend.abs().max()) + 1
     left, right = bend[bends - 1], bend[bends + 1]
     crossing = (gradient[bends + 1] - gradient[bends] + left * x[bends] - right * x[bends + 1]) / (left - right)
-    found.append(crossing[(crossing > x[bends]) & (crossing < x[bends + 1])])
-    return torch.cat(found)
+    kinks.append(crossing[(crossing > x[bends]) & (crossing < x[bends + 1])])
+    steep = torch.cat(steep).sort().values
+    return torch.cat(kinks), steep[steep.diff(prepend=steep[:1] - 1) > 0.02]  # neighbouring cells see one spot
+
+
+def _nearest(x: Tensor, where: Tensor) -> Tensor:
+    """Indices at which `where` holds: the 256 whose x is nearest to 0."""
+    found = torch.nonzero(where).flatten()
+    return found[x[found].abs().argsort()[:256]]
 
 
 def not_negative(**given: float) -> float:
@@ -129,16 +139,20 @@ def not_negative(**given: float) -> float:
     return float(value)
 
 
-def _bisect(f: Activation, low: Tensor, high: Tensor, *, of_slope: bool) -> Tensor:
-    """The points between low and high, (jumps,), at which f or its slope really jumps, to rounding."""
+def _bisect(f: Activation, low: Tensor, high: Tensor, *, of_slope: bool) -> tuple[Tensor, Tensor]:
+    """The points between low and high, (jumps,), at which f or its slope rises most, and whether it really jumps."""
+    if not len(low):
+        return low, low.bool()
     signal = (lambda x: finite_with_slope(f, x)[1]) if of_slope else (lambda x: finite(f, x))
-    whole = (signal(high) - signal(low)).abs()
+    at_low, at_high = signal(low), signal(high)
+    whole = (at_high - at_low).abs()
     for _ in range(36):  # more would be less than the spacing of float64 at 64
         middle = (low + high) / 2
-        in_lower = (signal(middle) - signal(low)).abs() > (signal(high) - signal(middle)).abs()
-        low, high = torch.where(in_lower, low, middle), torch.where(in_lower, middle, high)
-    real = (signal(high) - signal(low)).abs() > whole / 2
-    return ((low + high) / 2)[real]
+        at_middle = signal(middle)
+        in_lower = (at_middle - at_low).abs() > (at_high - at_middle).abs()
+        low, at_low = torch.where(in_lower, low, middle), torch.where(in_lower, at_low, at_middle)
+        high, at_high = torch.where(in_lower, middle, high), torch.where(in_lower, at_middle, at_high)
+    return (low + high) / 2, (at_high - at_low).abs() > whole / 2
 
 
 @cache

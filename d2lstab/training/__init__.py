@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from ..arguments import available_device, seed_list, whole_numbers
 from ..datasets import Dataset
 from ..randomness import seeded
+from ..threads import one_thread_on_two_cores
 from .clipping import clip_by_global_norm_, clip_by_norm_, clip_by_value_, norm_over
 from .history import History, joined
 from .stack import Alone, Stack, losses_of, stackable
@@ -19,6 +20,7 @@ from .stack import Alone, Stack, losses_of, stackable
 __all__ = ["History", "clip_by_global_norm_", "clip_by_norm_", "clip_by_value_", "train"]
 
 
+@one_thread_on_two_cores()
 def train(
     make_model: Callable[[int], nn.Module],
     data: Dataset,
