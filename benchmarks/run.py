@@ -13,7 +13,7 @@ from statistics import median
 import torch
 from torch.nn import functional as F
 
-from d2lstab import depth_sweep, digits, he_normal_, mlp, random_product, seeded, train
+from d2lstab import depth_sweep, digits, he_normal_, mlp, phase_diagram, random_product, seeded, train
 
 REPEATS = 5
 DATA = digits()
@@ -49,6 +49,22 @@ def sweep_loop(seeds: int = 8) -> None:
 
 def sweep_together(seeds: int = 8) -> None:
     depth_sweep(he_normal_, torch.relu, depth=50, width=256, batch=64, seeds=range(seeds))
+
+
+def phases_loop(points: int = 5) -> None:
+    """χ at the fixed point, scale by scale: Gaussian means as sums over a grid, a hundred layers to settle."""
+    z = torch.linspace(-10, 10, 2001, dtype=torch.float64)
+    density = torch.softmax(-z.square() / 2, dim=0)
+    for sigma_w in torch.linspace(0.5, 4, points).tolist():
+        for sigma_b in torch.linspace(0, 2, points).tolist():
+            q = 1.0
+            for _ in range(100):
+                q = sigma_w**2 * float(torch.tanh(q**0.5 * z).square() @ density) + sigma_b**2
+            sigma_w**2 * float((1 - torch.tanh(q**0.5 * z).square()).square() @ density)
+
+
+def phases_together() -> None:
+    phase_diagram(torch.tanh)
 
 
 def network(seed: int) -> torch.nn.Module:
@@ -90,6 +106,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = {
         "random_product, 10,000 × 101 factors, per trial": ratio(product_loop, product_together, per=10_000 / 200),
+        "phase_diagram, 100 × 100 points, per point": ratio(phases_loop, phases_together, per=10_000 / 25),
         "depth_sweep, 8 seeds, depth 50, width 256": ratio(sweep_loop, sweep_together),
     }
     for batch in (32, 128):

@@ -1,6 +1,7 @@
 """The floors of the package: imports point down, and modules on one floor ignore each other."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,16 @@ def test_the_package_imports_without_the_course():
     blocked = ["d2l", "pandas", "IPython", "jupyterlab", "ipywidgets", "sklearn", "torchvision", "scipy"]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); import d2lstab; d2lstab.random_product().plot()"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
+def test_nothing_is_written_outside_the_working_directory(tmp_path):
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    code = "import d2lstab; d2lstab.depth_sweep(d2lstab.he_normal_, abs, depth=2, width=4).plot(); d2lstab.digits()"
+    places = {"HOME": str(home), "MPLCONFIGDIR": str(work), "TMPDIR": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=work, env=os.environ | places)
+    assert list(home.iterdir()) == []
 
 
 def test_every_public_name_says_what_it_is():

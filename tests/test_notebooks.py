@@ -3,7 +3,10 @@
 That the cells still print what is stored is checked by nbval, which re-executes them.
 """
 
+import os
 import re
+import subprocess
+import sys
 from base64 import b64decode
 
 import nbformat
@@ -121,3 +124,21 @@ def test_exercises_wait_and_their_folded_solutions_are_right(path):
 def test_the_readme_shows_the_picture_that_the_notebook_drew():
     tagged = [cell for path in PATHS for cell in code_cells(path) if "readme-picture" in cell.metadata.get("tags", [])]
     assert [picture(cell) for cell in tagged] == [PICTURE.read_bytes()]
+
+
+def test_a_changed_digit_a_missing_output_and_an_exception_fail_and_are_named(tmp_path):
+    sources = ["print(1.234)", "print('shown')", "raise ValueError('no')", "print('as stored')"]
+    stored = ["1.235\n", None, None, "as stored\n"]
+    outputs = [[] if text is None else [nbformat.v4.new_output("stream", text=text)] for text in stored]
+    cells = [
+        nbformat.v4.new_code_cell(source, outputs=output, execution_count=number)
+        for number, (source, output) in enumerate(zip(sources, outputs), 1)
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "broken.ipynb")
+    options = ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={FOLDER.parent / 'tests' / 'sanitize.cfg'}"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", tmp_path, "-c", os.devnull]
+    command += [*options, tmp_path / "broken.ipynb"]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    failed = re.findall(r"^FAILED .*broken\.ipynb::Cell (\d)", run.stdout, re.MULTILINE)
+    assert (failed, run.returncode) == (["0", "1", "2"], 1), run.stdout
+    assert "1 passed" in run.stdout
