@@ -1,6 +1,6 @@
 """Answers that check themselves: feedback on the chapters' exercises."""
 
-from . import gradients, products, scales, slopes
+from . import gradients, phases, products, scales, slopes
 from .judging import EXERCISES, check
 
-__all__ = ["EXERCISES", "check", "gradients", "products", "scales", "slopes"]
+__all__ = ["EXERCISES", "check", "gradients", "phases", "products", "scales", "slopes"]

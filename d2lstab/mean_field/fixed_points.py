@@ -174,6 +174,6 @@ def _root(g: Callable[[float], float], low: float, high: float) -> float:
         else:
             low, g_low = high, g_high
         high, g_high = middle, g_middle
-        if abs(g_middle) < 1e-15:
+        if abs(g_middle) < 1e-14:  # about what rounding leaves of a pair_mean
             return middle
     return high

@@ -83,7 +83,7 @@ def gaussian_nodes(edges: Tensor, q: Tensor, *, shift: Tensor | float = 0.0) -> 
     q = torch.as_tensor(q, dtype=torch.float64)
     shift = torch.as_tensor(shift, dtype=torch.float64)
     scaled = (edges - shift[..., None]) / q.sqrt().clamp(min=1e-300)[..., None]
-    even = torch.linspace(-REACH, REACH, 25, dtype=torch.float64)
+    even = torch.linspace(-REACH, REACH, 17, dtype=torch.float64)
     every = torch.cat([scaled, even.expand(*scaled.shape[:-1], -1)], -1).clamp(-REACH, REACH).sort(-1).values
     centre, half = (every[..., 1:] + every[..., :-1]) / 2, (every[..., 1:] - every[..., :-1]) / 2
     nodes, weights = _gauss_legendre()

@@ -76,6 +76,8 @@ def stackable(models: Sequence[nn.Module], data: Dataset, optimizer, loss) -> bo
         raise TypeError(
             "LBFGS evaluates the loss several times per step\nexpected an optimizer with step(); write a loop of your own for LBFGS"
         )
+    if len(models) == 1:  # nothing to share, and vmap costs more than a plain call
+        return False
     if type(updates).__name__ not in _ELEMENTWISE or any(isinstance(module, _ALONE) for module in models[0].modules()):
         return False
     try:
