@@ -360,6 +360,13 @@ def test_lsuv_gives_every_output_size_one(f):
     assert torch.linalg.cond(weight) == pytest.approx(1, abs=1e-4)  # orthonormal up to its scale
 
 
+def test_lsuv_needs_one_round_where_no_bias_has_a_say():
+    model = nn.Sequential(nn.Linear(9, 30, bias=False), nn.ReLU(), nn.Linear(30, 4, bias=False))
+    inputs = 100 * normal(64, 9, generator=seeded(0))
+    lsuv_(model, inputs, tolerance=1e-5, max_rounds=1)
+    assert sizes(model, inputs) == pytest.approx([1, 1], abs=1e-5)
+
+
 def test_lsuv_takes_the_second_moment_and_not_the_variance():
     model = nn.Sequential(nn.Linear(1, 1, bias=False))
     inputs = torch.tensor([[2.0], [4.0]])

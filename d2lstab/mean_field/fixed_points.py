@@ -105,14 +105,15 @@ def _settled(f: Activation, sigma_w: float, sigma_b: float) -> tuple[float, floa
     if stretch <= 1 + 1e-12:
         return q, 1.0, panels
 
-    def drift(c: float) -> float:
-        return (sigma_w**2 * pair_mean(f, q, c, panels) + sigma_b**2) / q - c
+    def drift(c: float) -> float:  # over 1 - c, which takes the fixed point at 1 away
+        mapped = (sigma_w**2 * pair_mean(f, q, c, panels) + sigma_b**2) / q
+        return (mapped - c) / (1 - c) if c < 1 else 1 - stretch
 
     # The map is convex from 0 to 1, where it starts at or above 0 and comes in from below: one crossing between.
     if drift(0.0) <= 1e-15:
         return q, 0.0, panels
-    # Closer to the edge the crossing and its mirror at 1 cannot be told apart: pair_mean is right to about 1e-15.
-    return q, 1.0 if stretch <= 1 + 1e-5 else _root(drift, 0.0, 1.0 - 1e-9), panels
+    # Closer to the edge than 1e-5 rounding in pair_mean drowns what tells the crossing from 1.
+    return q, 1.0 if stretch <= 1 + 1e-5 else _root(drift, 0.0, 1.0), panels
 
 
 def critical_sigma_w(f: Activation, sigma_b: float = 0.0) -> float:

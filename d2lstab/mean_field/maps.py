@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..activations import Activation
 from .quadrature import (
+    REACH,
     Panels,
     expectation,
     finite,
@@ -107,7 +108,8 @@ def pair_mean(f: Activation, q: float, c: float, panels: Panels, *, of_slopes: b
     def g(x: Tensor) -> Tensor:
         return finite_with_slope(f, x)[1] if of_slopes else finite(f, x)
 
-    edges, scale, rest = panels.edges, sqrt(q), sqrt(1 - c**2)
+    scale, rest = sqrt(q), sqrt(1 - c**2)
+    edges = panels.edges[panels.edges.abs() < 2 * REACH * scale]  # none beyond is ever reached, and panels cost
     if rest == 0:
         z, weight = gaussian_nodes(torch.cat([edges, -edges]).unique(), torch.tensor(q))
         return float(expectation(g(scale * z) * g(c * scale * z), weight))

@@ -48,7 +48,8 @@ class PhaseDiagram(Result):
         """Axes with log₁₀ χ as colours, and the edge of chaos, χ = 1, as a black dashed line."""
         ax = new_axes(ax)
         w, b, values = self.sigma_w.numpy(), self.sigma_b.numpy(), self.chi.log10().clamp(-1, 1)
-        mesh = ax.pcolormesh(w, b, values.numpy(), cmap="RdBu_r", vmin=-1, vmax=1, shading="nearest")
+        far = float(values.nan_to_num().abs().max()) or 1.0
+        mesh = ax.pcolormesh(w, b, values.numpy(), cmap="RdBu_r", vmin=-far, vmax=far, shading="nearest")
         ax.figure.colorbar(mesh, ax=ax, label="log₁₀ χ")
         ax.contour(w, b, values.numpy(), levels=[0.0], colors="black", linestyles="--")
         ax.grid(False)
