@@ -1,6 +1,8 @@
 """The product of layer Jacobians is the gradient, and whoever asks for it gets the network back untouched."""
 
 import math
+from functools import partial
+from math import sqrt
 
 import pytest
 import torch
@@ -11,9 +13,11 @@ from torch import nn
 from d2lstab import (
     Spectrum,
     chain,
+    he_normal_,
     input_jacobian,
     isometry,
     layer_jacobians,
+    lecun_normal_,
     mlp,
     normal,
     orthogonal_,
@@ -534,3 +538,26 @@ def test_jacobians_that_do_not_multiply_are_refused(jacobians, says):
 def test_singular_values_of_what_is_no_matrix_are_refused(matrix):
     with pytest.raises(ValueError, match="(?s)matrix of shape.*\nexpected"):
         singular_values(matrix)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "activation", "per_layer"),
+    [
+        (lecun_normal_, nn.Identity(), 1),
+        (orthogonal_, nn.Identity(), 0),
+        (he_normal_, torch.relu, 2),
+        (partial(orthogonal_, gain=sqrt(2)), torch.relu, 1),
+    ],
+    ids=["Gaussian linear", "orthogonal linear", "Gaussian ReLU", "orthogonal ReLU"],
+)
+def test_each_layer_adds_its_share_to_the_spread(initializer, activation, per_layer):
+    """Source: Pennington et al. 2017, arXiv:1711.04735."""
+    spread, depth, width = [], 4, 128
+    for seed in range(12):
+        hidden = mlp([width] * (depth + 2), activation, initializer=initializer, seed=seed)[:-1].double()
+        x = normal(width, generator=seeded(1000 + seed), dtype=torch.float64)
+        spread.append(isometry(hidden, x).spread)
+    spread = torch.stack(spread)
+    # Four standard errors, and a bias of the order of depth² / width.
+    within = 4 * float(spread.std()) / sqrt(12) + per_layer * depth**2 / width
+    assert float(spread.mean()) == pytest.approx(per_layer * depth, abs=within + 1e-9)
