@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .activations import Activation, check_elementwise, value_and_slope
-from .arguments import available_device, floating_dtype, seed_list, whole_numbers
+from .arguments import available_device, floating_dtype, name_of, seed_list, whole_numbers
 from .initializers import Initializer, draw_weight
 from .plotting import Axes, line_with_band, new_axes
 from .randomness import normal, seeded
@@ -46,7 +46,8 @@ def propagate(inputs: Tensor, weights: Sequence[Tensor], activation: Activation)
     Products are taken in the dtype of the inputs, f in float32 at least. Sizes are carried in logarithms: where f
     is linear (far out as ReLU, near 0 as tanh) a signal neither overflows nor vanishes at any depth. Where f is
     neither, as z², a size that float32 cannot hold comes back as inf or −inf, and NaN after that.
-    Raises ValueError if the inputs or a weight do not fit, and what `check_elementwise` raises.
+    Raises ValueError if the inputs or a weight do not fit, or the activation returns NaN for a finite number, and
+    what `check_elementwise` raises.
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 3.
     """
     weights = list(weights)
@@ -100,7 +101,7 @@ def _forward(inputs: Tensor, weights: Sequence[Tensor], activation: Activation, 
     bottom = -_ROOM if _linear_at(activation, 2.0**-_ROOM, inputs) else -torch.inf
     signal, exponent, size = _near_one(inputs)
     sizes, slopes = [size], []
-    for weight in weights:
+    for index, weight in enumerate(weights):
         z, exponent, _ = _near_one(signal.to(dtype) @ weight.mT, exponent)
         inside = exponent.clamp(bottom, top)
         z = z * inside.exp2().to(z.dtype)[..., None, None]
@@ -108,7 +109,12 @@ def _forward(inputs: Tensor, weights: Sequence[Tensor], activation: Activation, 
             signal, slopes_here = value_and_slope(activation, z)
             slopes.append(slopes_here)
         else:
-            signal = activation(z)
+            signal = activation(z.clone())  # a copy: f may work in place
+        if (signal.isnan() & z.isfinite()).any():
+            raise ValueError(
+                f"activation {name_of(activation)} returned NaN in layer {index + 1}\n"
+                "expected a function that has a value for every real number"
+            )
         signal, exponent, size = _near_one(signal, exponent - inside)
         sizes.append(size)
     return _log_square(sizes), slopes
@@ -148,7 +154,8 @@ def _linear_at(f: Activation, size: float, like: Tensor) -> bool:
     """Whether f(2 z) = 2 f(z), up to rounding, for inputs of this size; so it is where f is all 0 or infinite."""
     z = size * torch.tensor([-2.0, -1.0, 1.0, 2.0], dtype=_at_least_float32(like.dtype), device=like.device)
     once, twice = f(z.clone()).double(), f(2 * z).double()  # a copy: f may work in place
-    return torch.allclose(twice, 2 * once, rtol=1e-6, atol=1e-6 * float(once.abs().max()))
+    size_of_f = float(once.abs().nan_to_num(0, posinf=0).max())
+    return torch.allclose(twice, 2 * once, rtol=1e-6, atol=1e-6 * size_of_f)
 
 
 def _at_least_float32(dtype: torch.dtype) -> torch.dtype:

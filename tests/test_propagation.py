@@ -385,3 +385,12 @@ def test_a_weight_that_does_not_fit_is_named(weight):
 def test_inputs_that_are_no_batch_are_refused(inputs):
     with pytest.raises(ValueError, match="inputs of shape"):
         propagate(inputs, [torch.eye(5)], torch.relu)
+
+
+@pytest.mark.parametrize("sweep", [True, False])
+def test_an_activation_without_a_value_is_named(sweep):
+    with pytest.raises(ValueError, match="activation sqrt returned NaN in layer 1\nexpected"):
+        if sweep:
+            depth_sweep(he_normal_, torch.sqrt, **small)
+        else:
+            propagate(-torch.ones(2, 3), [torch.eye(3)], torch.sqrt)

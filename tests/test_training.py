@@ -20,6 +20,7 @@ from d2lstab import (
     train,
 )
 from d2lstab import training as training_module
+from tests.truth import truth
 
 
 def blobs(n: int = 60, dtype=torch.float64) -> Dataset:
@@ -209,6 +210,42 @@ def test_clipping_by_global_norm_keeps_the_direction_of_each_seed():
     for gradient, original in zip(clipped, gradients()):
         torch.testing.assert_close(gradient[0], original[0] * 0.5)
         torch.testing.assert_close(gradient[1], original[1] * 0.05)
+
+
+@truth("clip.global")
+def test_global_clipping_of_the_reference_table(row):
+    clipped = [torch.tensor([row["inputs"][name]], dtype=torch.float64) for name in ("g1", "g2")]
+    norm = clip_by_global_norm_(clipped, row["inputs"]["max_norm"])
+    assert norm.tolist() == pytest.approx([row["value"]["returned_norm"]], rel=1e-12)
+    for gradient, name in zip(clipped, ("g1", "g2")):
+        assert gradient[0].tolist() == pytest.approx(row["value"][name], rel=1e-12)
+
+
+@truth("clip.norm_overflow")
+def test_a_gradient_beyond_the_square_root_of_the_largest_float_is_clipped_and_not_lost(row):
+    beyond = torch.full((1, 1), 1.01 * row["value"])
+    assert beyond.square().isinf()
+    clip_by_global_norm_([beyond], 1.0)
+    assert beyond.item() == pytest.approx(1)
+
+
+@truth("init.symmetry")
+@pytest.mark.parametrize("optimizer", [partial(SGD, lr=0.1), partial(Adam, lr=0.01)], ids=["SGD", "Adam"])
+def test_units_that_start_equal_stay_equal(row, optimizer):
+    def constant_(weight, *, generator):
+        return weight.fill_(0.3)
+
+    models = []
+
+    def equal(seed):
+        models.append(mlp([2, 8, 3], torch.tanh, initializer=constant_, dtype=torch.float64))
+        return models[-1]
+
+    quick(equal, optimizer=optimizer, seeds=[0])
+    hidden = models[0].layer1(blobs().inputs).detach()
+    assert len(models[0].layer1.linear.weight.unique(dim=0)) == row["value"]["distinct_units"]
+    assert torch.linalg.matrix_rank(hidden) == row["value"]["rank"]
+    assert not models[0].layer1.linear.weight.eq(0.3).any()  # it did move
 
 
 def test_a_norm_whose_square_overflows_is_still_right():
