@@ -1,6 +1,5 @@
 """Slopes, and what is counted by them, agree with calculus, and every function that has none is refused."""
 
-from functools import partial
 from math import inf, log, sqrt
 
 import pytest
@@ -12,20 +11,8 @@ from torch.nn import functional as F
 
 from d2lstab import ACTIVATIONS, curve, dead_units, saturated_share, slope
 from d2lstab.activations import check_elementwise
-from tests.truth import ROWS, truth
+from tests.truth import NAMED, ROWS, truth
 
-NAMED = {
-    "gelu": F.gelu,
-    "hardtanh": F.hardtanh,
-    "leaky_relu_0.01": F.leaky_relu,
-    "leaky_relu_0.2": partial(F.leaky_relu, negative_slope=0.2),
-    "relu": torch.relu,
-    "selu": F.selu,
-    "sigmoid": torch.sigmoid,
-    "silu": F.silu,
-    "softplus": F.softplus,
-    "tanh": torch.tanh,
-}
 GRID = (torch.arange(400_000, dtype=torch.float64) - 199_999.5) / 20_000  # midpoints on ±10: no kink is hit
 DENSITY = torch.softmax(-GRID.square() / 2, dim=0)
 

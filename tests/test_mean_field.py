@@ -27,23 +27,8 @@ from d2lstab import (
     trajectory,
     variance_map,
 )
-from tests.truth import ROWS, truth
+from tests.truth import NAMED, ROWS, truth
 
-NAMED = {
-    "elu": F.elu,
-    "erf": torch.erf,
-    "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
-    "hardtanh": F.hardtanh,
-    "leaky_relu_0.01": F.leaky_relu,
-    "leaky_relu_0.2": partial(F.leaky_relu, negative_slope=0.2),
-    "relu": torch.relu,
-    "selu": F.selu,
-    "sigmoid": torch.sigmoid,
-    "silu": F.silu,
-    "softplus": F.softplus,
-    "tanh": torch.tanh,
-}
 KINKED = {
     "hard swish": F.hardswish,
     "ReLU6": F.relu6,
