@@ -41,7 +41,17 @@ from .mean_field import (
     trajectory,
     variance_map,
 )
-from .networks import Layer, mlp
+from .networks import (
+    Block,
+    Layer,
+    PreActivation,
+    Scale,
+    convnet,
+    fixup_factor,
+    mlp,
+    residual_convnet,
+    residual_mlp,
+)
 from .plotting import alt_text, course_style, heatmap, histogram, line_with_band, new_axes, theory_line
 from .products import (
     LyapunovTrace,
@@ -55,6 +65,6 @@ from .products import (
 from .propagation import Propagation, depth_sweep, propagate
 from .randomness import normal, seeded
 from .results import Result, claim
-from .training import History, clip_by_global_norm_, clip_by_norm_, clip_by_value_, train
+from .training import History, Movement, clip_by_global_norm_, clip_by_norm_, clip_by_value_, train
 
 __version__ = "0.1.0"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
 from ..arguments import available_device, seed_list, whole_numbers
@@ -15,9 +16,10 @@ from ..randomness import seeded
 from ..threads import one_thread_on_two_cores
 from .clipping import clip_by_global_norm_, clip_by_norm_, clip_by_value_, norm_over
 from .history import History, joined
-from .stack import Alone, Stack, losses_of, stackable
+from .movement import Movement, Watch
+from .stack import check_labels, losses_of, stacks
 
-__all__ = ["History", "clip_by_global_norm_", "clip_by_norm_", "clip_by_value_", "train"]
+__all__ = ["History", "Movement", "clip_by_global_norm_", "clip_by_norm_", "clip_by_value_", "train"]
 
 
 @one_thread_on_two_cores()
@@ -31,6 +33,8 @@ def train(
     seeds: Iterable[int] = range(8),
     batch: int = 128,
     clip: Callable[[Sequence[Tensor]], Tensor] | None = None,
+    schedule: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
+    movement: bool = False,
     device: torch.device | str | None = None,
     progress: bool = True,
 ) -> History:
@@ -39,71 +43,80 @@ def train(
     make_model(seed) returns a module; optimizer(parameters) a torch optimizer, such as partial(SGD, lr=0.1);
     loss(outputs, targets) a scalar. Each seed has its own batches of `batch` examples. clip gets the gradients,
     each with a leading seeds axis, and changes them in place, such as partial(clip_by_global_norm_, limit=1.0).
+    schedule(optimizer) returns one of torch's schedulers, such as partial(LinearLR, start_factor=0.01,
+    total_iters=50) for a warm-up; it moves on after each step. movement: also record how far each parameter moves.
 
-    The parameters of all seeds are stacked and move through one batched forward pass and one optimizer; a seed
-    gives the same curve alone or in company. Where that cannot be (batch normalization, dropout, recurrent
-    modules, anything else vmap refuses, optimizers that mix entries, such as Muon) the seeds are trained one
-    after the other, with the same result. A seed whose loss becomes infinite or NaN stops; the others go on.
-    Ctrl-C or the notebook's stop button ends the run early and returns the steps done.
+    The parameters of all seeds are stacked and move through one optimizer, each layer one batched product where
+    its kind is known (those of `mlp` and its siblings, torch's own linear, convolutional and normalizing layers in a
+    Sequential), under vmap elsewhere; a seed gives the same curve alone or in company. Where neither can be (dropout,
+    recurrent modules, batch normalization inside other modules, control flow on data, optimizers that mix entries,
+    such as Muon) the seeds are trained one after the other, with the same result. A seed whose loss becomes infinite
+    or NaN stops; the others go on. Ctrl-C or the notebook's stop button ends the run early and returns the steps done.
 
     Raises ValueError for sizes below 1, a batch larger than the data, a device that is not there, inputs that do
-    not fit the model, a loss that is not a scalar; TypeError if make_model does not return a module, optimizer no
-    optimizer, or one such as LBFGS that evaluates the loss itself.
+    not fit the model, class numbers without an output, a loss that is not a scalar, one module for two seeds;
+    TypeError if make_model does not return a module, optimizer no optimizer, or one such as LBFGS that evaluates
+    the loss itself.
     """
     steps, batch = whole_numbers(steps=steps, batch=batch)
     seeds, device = seed_list(seeds), available_device(device)
     if batch > len(data.inputs):
         raise ValueError(f"batch={batch} of {len(data.inputs)} examples\nexpected at most as many as there are")
     models = [_model(make_model, seed, device) for seed in seeds]
+    if len({id(model) for model in models}) < len(models):
+        raise ValueError("make_model returned one module for two seeds\nexpected a new one for each")
     dtype = next((p.dtype for p in models[0].parameters() if p.is_floating_point()), None)
     data = data.to(device, dtype)
-    stack = Stack(models) if stackable(models, data, optimizer, loss) else None
-    groups = [(stack, seeds)] if stack else [(Alone(model), [seed]) for model, seed in zip(models, seeds)]
+    networks = stacks(models, data, optimizer, loss)
+    check_labels(networks[0], data, loss)
     hidden = not progress or bool(os.environ.get("TQDM_DISABLE"))  # which tqdm itself overlooks in notebooks
 
     runs = []
-    with tqdm(total=steps * len(groups), desc="training", leave=False, delay=1, disable=hidden) as bar:
-        for network, group in groups:
-            runs.append(_fit(network, group, data, optimizer, loss, steps, batch, clip, bar))
+    with tqdm(total=steps * len(networks), desc="training", leave=False, delay=1, disable=hidden) as bar:
+        for network, group in zip(networks, [seeds] if len(networks) == 1 else [[seed] for seed in seeds]):
+            watch = Watch(network, steps) if movement else None
+            runs.append(_fit(network, group, data, optimizer, loss, steps, batch, clip, schedule, watch, bar))
+            network.hand_back()
             if runs[-1].interrupted:
                 break
-    return joined(runs, len(seeds), together=stack is not None)
+    return joined(runs, len(seeds), models)
 
 
-def _fit(network, seeds, data, optimizer, loss, steps, batch, clip, bar) -> History:
+def _fit(network, seeds, data, optimizer, loss, steps, batch, clip, schedule, watch, bar) -> History:
     """The history of one stack; its loop is the only training loop."""
     alive = torch.ones(len(seeds), dtype=torch.bool, device=data.inputs.device)
     record = torch.full((2, steps, len(seeds)), torch.nan, dtype=torch.float64, device=data.inputs.device)
-    updates, batches, done, interrupted = (
-        optimizer(network.parameters),
-        _batches(len(data.inputs), batch, seeds),
-        0,
-        False,
-    )
+    updates, batches, done, interrupted = optimizer(network.trained.values()), _batches(data, batch, seeds), 0, False
+    rate = schedule(updates) if schedule is not None else None
     try:
         with _own_random_stream(seeds[0], data.inputs.device):
             for step in range(steps):
-                index = next(batches).to(data.inputs.device)
                 updates.zero_grad()
-                losses = losses_of(network, loss, data.inputs[index], data.targets[index])
+                losses = losses_of(network, loss, *next(batches))
                 losses.sum().backward()
-                gradients = network.gradients()
-                norm = norm_over(gradients)
+                gradients = network.seed_first([p.grad for p in network.trained.values() if p.grad is not None])
+                record[:, step] = torch.stack([losses.detach(), norm_over(gradients)]).masked_fill(~alive, torch.nan)
+                if watch is not None:
+                    watch.before_step(step)
                 if clip is not None:
                     clip(gradients)
-                record[:, step] = torch.stack([losses.detach(), norm]).masked_fill(~alive, torch.nan)
                 alive = alive & losses.detach().isfinite()
                 if not alive.any():
                     break
                 _silence_(gradients, alive)
                 updates.step()
+                if rate is not None:
+                    rate.step()
+                if watch is not None:
+                    watch.after_step(step, alive)
                 done = step + 1
                 bar.update()
     except KeyboardInterrupt:
         interrupted = True
         record = record[:, :done]
-    loss_by_seed, norm_by_seed = record.cpu().mT
-    return History(loss_by_seed, norm_by_seed, _accuracy(network, data), ~alive.cpu(), True, interrupted)
+    moved = watch.movement(done if interrupted else steps) if watch is not None else None
+    accuracy = _accuracy(network, data)
+    return History(*record.cpu().mT, accuracy, ~alive.cpu(), len(seeds) == len(network.models) > 1, interrupted, moved)
 
 
 def _model(make_model, seed: int, device: torch.device) -> nn.Module:
@@ -114,13 +127,15 @@ def _model(make_model, seed: int, device: torch.device) -> nn.Module:
     return model.to(device).train()
 
 
-def _batches(examples: int, batch: int, seeds: Sequence[int]) -> Iterator[Tensor]:
-    """Indices (seeds, batch) without end: every seed shuffles the data anew for each epoch."""
+def _batches(data: Dataset, batch: int, seeds: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs (seeds, batch, ...) and their targets without end: every seed shuffles the data for each epoch."""
+    examples = len(data.inputs)
     generators = [seeded(2**32 + seed) for seed in seeds]  # not the stream that drew the weights
     while True:
         order = torch.stack([torch.randperm(examples, generator=generator) for generator in generators])
         for start in range(0, examples - batch + 1, batch):
-            yield order[:, start : start + batch]
+            index = order[:, start : start + batch].to(data.inputs.device)
+            yield data.inputs[index], data.targets[index]
 
 
 def _silence_(gradients: Sequence[Tensor], alive: Tensor) -> None:
@@ -133,8 +148,8 @@ def _silence_(gradients: Sequence[Tensor], alive: Tensor) -> None:
 @torch.no_grad()
 def _accuracy(network, data: Dataset) -> Tensor:
     """The share of test examples named right, (seeds,); NaN where the targets are not classes."""
-    network.eval()
-    seeds = network.size
+    network.module.eval()
+    seeds = len(network.models)
     if data.test_targets.is_floating_point():
         return torch.full((seeds,), torch.nan)
     outputs = network(data.test_inputs.expand(seeds, *data.test_inputs.shape))

@@ -26,7 +26,7 @@ def clip_by_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     _check_limit(limit)
     norm = norm_over(gradients)
     for gradient in gradients:
-        _shrink_(gradient, limit, _norm(gradient))
+        _shrink_(gradient, limit, _norm(gradient, torch.float64))
     return norm
 
 
@@ -46,11 +46,23 @@ def clip_by_global_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
 
 def norm_over(gradients: Sequence[Tensor]) -> Tensor:
     """The norm over all tensors, (seeds,), in float64: the square of a finite float32 may not be one."""
-    return torch.linalg.vector_norm(torch.stack([_norm(gradient) for gradient in gradients]), dim=0)
+    return torch.linalg.vector_norm(norm_of_each(gradients), dim=0)
 
 
-def _norm(gradient: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64)
+def norm_of_each(gradients: Sequence[Tensor]) -> Tensor:
+    """The norm of each tensor, (tensors, seeds), in float64."""
+    if all(gradient.dtype == torch.float32 for gradient in gradients):
+        quick = torch.stack([_norm(gradient, torch.float32) for gradient in gradients]).double()
+        # Here no square was too large or too small for float32, and the sum needs no second, slower look.
+        if ((quick > 1e-15) & (quick < 1e15)).all():
+            return quick
+    return torch.stack([_norm(gradient, torch.float64) for gradient in gradients])
+
+
+def _norm(gradient: Tensor, dtype: torch.dtype) -> Tensor:
+    # Over all but the first axis as they lie in memory: flattening would copy a transposed one.
+    axes = tuple(range(1, gradient.dim()))
+    return torch.linalg.vector_norm(gradient, dim=axes, dtype=dtype) if axes else gradient.abs().to(dtype)
 
 
 def _shrink_(gradient: Tensor, limit: float, norm: Tensor) -> None:

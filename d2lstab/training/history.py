@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..plotting import Axes, line_with_band, new_axes
 from ..results import Result
+from .movement import Movement
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,6 +22,15 @@ class History(Result):
     diverged: Tensor  # (seeds,), True where the loss became infinite or NaN
     together: bool  # whether the seeds were one stack, or trained one after the other
     interrupted: bool = False  # whether the run was stopped by hand; the steps done until then are here
+    movement: Movement | None = None  # how far each parameter moved, if train was asked to watch
+    models: tuple[nn.Module, ...] = ()  # as make_model returned them, now trained; one per seed
+
+    def _rows(self) -> list[tuple[str, str]]:
+        lost, seeds = int(self.diverged.sum()), len(self.diverged)
+        rows = dict(super()._rows())
+        rows["diverged"] = f"{'all' if lost == seeds else lost or 'none'} of {seeds} seeds"
+        rows["models"] = f"{len(self.models)} × {type(self.models[0]).__name__}" if self.models else "none"
+        return list(rows.items())
 
     def plot(self, ax: Axes | None = None, *, label: str | None = None, **style) -> Axes:
         """Axes with the loss against the step: median and 10–90 % band over the seeds that did not diverge."""
@@ -34,21 +44,29 @@ class History(Result):
         return line_with_band(ax, torch.arange(1, self.loss.shape[1] + 1), kept, **style)
 
 
-def joined(runs: Sequence[History], seeds: int, together: bool) -> History:
+def joined(runs: Sequence[History], seeds: int, models: Sequence[nn.Module]) -> History:
     """The histories of several runs as one; seeds that an interrupted run never reached are NaN."""
+    missing = seeds - sum(len(run.accuracy) for run in runs)
+    watched = [run.movement for run in runs if run.movement is not None]
+    movement = None
+    if watched:
+        parts = [[getattr(each, name) for each in watched] for name in ("gradient", "update", "weight")]
+        movement = Movement(watched[0].names, *(_stacked(part, seeds) for part in parts))
+    return History(
+        loss=_stacked([run.loss for run in runs], seeds),
+        gradient_norm=_stacked([run.gradient_norm for run in runs], seeds),
+        accuracy=F.pad(torch.cat([run.accuracy for run in runs]), (0, missing), value=torch.nan),
+        diverged=F.pad(torch.cat([run.diverged for run in runs]), (0, missing), value=False),
+        together=all(run.together for run in runs),
+        interrupted=runs[-1].interrupted,
+        movement=movement,
+        models=tuple(models),
+    )
 
-    def rows(name: str) -> Tensor:
-        found = [getattr(run, name) for run in runs]
-        longest = max(part.shape[-1] for part in found)
-        joined = torch.full((seeds, longest), torch.nan, dtype=torch.float64)
-        start = 0
-        for part in found:
-            joined[start : start + len(part), : part.shape[-1]] = part
-            start += len(part)
-        return joined
 
-    one_each = {name: torch.cat([getattr(run, name) for run in runs]) for name in ("accuracy", "diverged")}
-    missing = seeds - len(one_each["accuracy"])
-    accuracy = F.pad(one_each["accuracy"], (0, missing), value=torch.nan)
-    diverged = F.pad(one_each["diverged"], (0, missing), value=False)
-    return History(rows("loss"), rows("gradient_norm"), accuracy, diverged, together, runs[-1].interrupted)
+def _stacked(parts: Sequence[Tensor], seeds: int) -> Tensor:
+    """Parts (some seeds, ..., some steps) as one (seeds, ..., steps), NaN where there is nothing."""
+    longest = max(part.shape[-1] for part in parts)
+    padded = [F.pad(part, (0, longest - part.shape[-1]), value=torch.nan) for part in parts]
+    rows = torch.cat(padded)
+    return torch.cat([rows, rows.new_full((seeds - len(rows), *rows.shape[1:]), torch.nan)])

@@ -1,73 +1,94 @@
 """Many networks of one architecture as one, or one alone behind the same interface."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional as F
 
 from ..datasets import Dataset
+from .batched import batched
 
 # They treat every entry of a parameter on its own, so one optimizer over a stack of seeds is one per seed.
 _ELEMENTWISE = (
     "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD",
 )  # fmt: skip
-# Modules that keep statistics of a batch, draw random numbers, or have no rule under vmap.
-_ALONE = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.RReLU, nn.RNNBase)
-
-
-class Stack:
-    """Networks of one architecture, their parameters stacked along a leading seeds axis."""
-
-    def __init__(self, models: Sequence[nn.Module]):
-        parameters, self._buffers = stack_module_state(list(models))
-        self._parameters = parameters
-        self._module = copy.deepcopy(models[0])
-        self.parameters = [p for p in parameters.values() if p.requires_grad]
-        self.size = len(models)
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        def one(parameters, buffers, x):
-            return functional_call(self._module, (parameters, buffers), (x,))
-
-        return vmap(one)(self._parameters, self._buffers, inputs)
-
-    def losses(self, loss, inputs: Tensor, targets: Tensor) -> Tensor:
-        return vmap(loss)(self(inputs), targets)
-
-    def gradients(self) -> list[Tensor]:
-        return [p.grad for p in self.parameters if p.grad is not None]
-
-    def eval(self) -> None:
-        self._module.eval()
+# Under vmap: modules that keep statistics of a batch, draw random numbers, or have no rule.
+_NOT_MAPPED = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.RReLU, nn.RNNBase)
 
 
 class Alone:
     """One network with the interface of a stack of one."""
 
-    size = 1
-
     def __init__(self, model: nn.Module):
-        self._module = model
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.models = [model]
+        self.module = model
+        self.named = dict(model.named_parameters())
+
+    @property
+    def trained(self) -> dict[str, Tensor]:
+        return {name: parameter for name, parameter in self.named.items() if parameter.requires_grad}
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        return self._module(inputs[0])[None]
+        return self.module(inputs[0])[None]
 
     def losses(self, loss, inputs: Tensor, targets: Tensor) -> Tensor:
-        return loss(self._module(inputs[0]), targets[0])[None]
+        return loss(self.module(inputs[0]), targets[0])[None]
 
-    def gradients(self) -> list[Tensor]:
-        return [p.grad[None] for p in self.parameters if p.grad is not None]  # views: clipping reaches p.grad
+    def seed_first(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Each with a leading seeds axis; views, so that clipping reaches the gradients themselves."""
+        return [tensor[None] for tensor in tensors]
 
-    def eval(self) -> None:
-        self._module.eval()
+    def hand_back(self) -> None:
+        """Writes what was learnt into the models that make_model returned."""
 
 
-def stackable(models: Sequence[nn.Module], data: Dataset, optimizer, loss) -> bool:
-    """Whether these networks can be one stack under one optimizer and one loss."""
-    updates = optimizer([torch.zeros(1, requires_grad=True)])
+class Stack(Alone):
+    """Networks of one architecture, each layer one batched product for all of them."""
+
+    def __init__(self, models: Sequence[nn.Module], module: nn.Module):
+        self.models = models
+        self.module = module
+        self.named = dict(module.named_parameters())
+        self.buffers = dict(module.named_buffers())
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return self.module(inputs)
+
+    def losses(self, loss, inputs: Tensor, targets: Tensor) -> Tensor:
+        return vmap(loss)(self(inputs), targets)
+
+    def seed_first(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return list(tensors)
+
+    @torch.no_grad()
+    def hand_back(self) -> None:
+        for name, stacked in (self.named | self.buffers).items():
+            for model, value in zip(self.models, stacked):
+                owner, _, own = name.rpartition(".")
+                getattr(model.get_submodule(owner), own).copy_(value)
+
+
+class Mapped(Stack):
+    """Networks of one architecture, their forward mapped by vmap over their stacked parameters."""
+
+    def __init__(self, models: Sequence[nn.Module]):
+        self.models = models
+        self.named, self.buffers = stack_module_state(list(models))
+        self.module = copy.deepcopy(models[0])
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        def one(parameters, buffers, x):
+            return functional_call(self.module, (parameters, buffers), (x,))
+
+        return vmap(one)(self.named, self.buffers, inputs)
+
+
+def stacks(models: Sequence[nn.Module], data: Dataset, optimizer, loss) -> list[Alone]:
+    """The models in as few stacks as can be: batched layers, else vmap, else each alone."""
+    updates = optimizer([parameter for parameter in models[0].parameters() if parameter.requires_grad])
     if not isinstance(updates, torch.optim.Optimizer):
         raise TypeError(
             f"optimizer returned {type(updates).__name__}\nexpected a torch.optim.Optimizer, as partial(SGD, lr=0.1) returns"
@@ -76,17 +97,43 @@ def stackable(models: Sequence[nn.Module], data: Dataset, optimizer, loss) -> bo
         raise TypeError(
             "LBFGS evaluates the loss several times per step\nexpected an optimizer with step(); write a loop of your own for LBFGS"
         )
-    if len(models) == 1:  # nothing to share, and vmap costs more than a plain call
-        return False
-    if type(updates).__name__ not in _ELEMENTWISE or any(isinstance(module, _ALONE) for module in models[0].modules()):
-        return False
+    # One network has nothing to share, and an optimizer that mixes entries would mix the seeds.
+    if len(models) > 1 and type(updates).__name__ in _ELEMENTWISE:
+        for stack in _candidates(models):
+            if _agrees(stack, data, loss):
+                return [stack]
+    return [Alone(model) for model in models]
+
+
+def _candidates(models: Sequence[nn.Module]) -> Iterator[Stack]:
+    tied = [len(list(m.parameters())) < len(list(m.named_parameters(remove_duplicate=False))) for m in models]
+    module = None if any(tied) else batched(models)
+    if module is not None:
+        yield Stack(models, module)
+    if not any(isinstance(module, _NOT_MAPPED) for module in models[0].modules()):
+        try:
+            yield Mapped(models)
+        except (RuntimeError, ValueError):  # torch's word for models that differ
+            return
+
+
+@torch.no_grad()
+def _agrees(stack: Stack, data: Dataset, loss) -> bool:
+    """Whether the stack computes what its models do: two seeds may differ in more than their parameters."""
+    rows = torch.zeros(len(stack.models), 2, dtype=torch.long)
+    inputs, targets = data.inputs[rows], data.targets[rows]
     try:
-        with torch.no_grad():
-            rows = torch.zeros(len(models), 2, dtype=torch.long)
-            Stack(models).losses(loss, data.inputs[rows], data.targets[rows])
-    except (RuntimeError, ValueError, IndexError):  # vmap's word for "not this module"; a mistake comes up in the loop
+        stack.module.eval()
+        together = stack(inputs)
+        alone = torch.stack([model.eval()(x) for model, x in zip(stack.models, inputs)])
+        stack.losses(loss, inputs, targets)
+    except (RuntimeError, ValueError, IndexError, TypeError):  # not for vmap; a mistake comes up in the loop
         return False
-    return True
+    finally:
+        for model in (stack.module, *stack.models):
+            model.train()
+    scale = alone.abs().amax().nan_to_num(1, 1, 1)
+    return torch.allclose(together, alone, rtol=1e-2, atol=1e-2 * float(scale), equal_nan=True)
 
 
 def losses_of(network, loss, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -103,3 +150,21 @@ def losses_of(network, loss, inputs: Tensor, targets: Tensor) -> Tensor:
             f"the loss of one seed has shape {tuple(losses.shape[1:])}\nexpected a scalar, such as a mean over the batch"
         )
     return losses
+
+
+@torch.no_grad()
+def check_labels(network, data: Dataset, loss) -> None:
+    """Raises ValueError for class numbers that the outputs do not have: on CUDA torch itself would abort."""
+    if loss is not F.cross_entropy or data.targets.is_floating_point():
+        return
+    try:
+        network.module.eval()
+        classes = network(data.inputs[:1].expand(len(network.models), *data.inputs[:1].shape)).shape[2]
+    except (RuntimeError, ValueError, IndexError):  # a mistake that comes up in the loop
+        return
+    finally:
+        network.module.train()
+    ignored = -100  # by torch
+    wrong = data.targets[((data.targets < 0) | (data.targets >= classes)) & (data.targets != ignored)]
+    if len(wrong):
+        raise ValueError(f"targets with class {int(wrong[0])} for {classes} outputs\nexpected 0 to {classes - 1}")

@@ -1,0 +1,98 @@
+"""Networks whose layers follow one another."""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ..activations import Activation, check_elementwise
+from ..arguments import available_device, floating_dtype, name_of, whole_numbers
+from ..initializers import Initializer, initialize_
+
+Norm = Callable[[int], nn.Module]  # width -> a normalization over it, such as nn.BatchNorm1d
+
+
+class Layer(nn.Module):
+    """One hidden layer: h ↦ f(W h + b), or f(N(W h + b)) where there is a normalization N."""
+
+    def __init__(self, linear: nn.Module, activation: Activation, norm: nn.Module | None = None):
+        super().__init__()
+        self.linear = linear
+        self.norm = norm
+        self.activation = activation
+
+    def forward(self, h: Tensor) -> Tensor:
+        z = self.linear(h)
+        return self.activation(z if self.norm is None else self.norm(z))
+
+    def extra_repr(self) -> str:
+        return described(self.activation)
+
+
+@torch.random.fork_rng(devices=[])  # torch fills every new Linear from the global random stream
+def mlp(
+    widths: Sequence[int],
+    activation: Activation,
+    *,
+    initializer: Initializer,
+    norm: Norm | None = None,
+    bias: bool = True,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> nn.Sequential:
+    """A fully connected network, as a Sequential of its layers, for inputs (..., widths[0]).
+
+    widths: input, hidden layers, output; the last layer is linear. Weights come from the initializer and the
+    seed, biases start at 0. norm: a function of a width, such as nn.BatchNorm1d, nn.LayerNorm or nn.RMSNorm; it
+    stands between each hidden layer's linear map and its activation. A seed means the same network in every dtype
+    and on every device. An activation that is a module is copied into each layer.
+    Raises ValueError for fewer than two widths, a width below 1, a bad dtype or device, and what
+    `check_elementwise` and `initialize_` raise; TypeError if norm returns no module.
+    """
+    widths = list(widths) if isinstance(widths, (Sequence, range)) and not isinstance(widths, str) else widths
+    if not isinstance(widths, list) or len(widths) < 2:
+        raise ValueError(f"widths={widths!r}\nexpected at least two, in a list: the input and the output")
+    widths = [whole_numbers(**{f"widths[{index}]": width})[0] for index, width in enumerate(widths)]
+    check_elementwise(activation)
+    linear = partial(nn.Linear, bias=bias, device="cpu")
+    layers = plain_layers(linear, widths[:-1], activation, norm)
+    layers["output"] = linear(widths[-2], widths[-1])
+    return drawn(nn.Sequential(layers), initializer, seed, dtype, device)
+
+
+def plain_layers(linear, widths: Sequence[int], activation: Activation, norm: Norm | None) -> OrderedDict:
+    """layer1, layer2, … from each width to the next; their weights are still to be drawn."""
+    pairs = enumerate(pairwise(widths), 1)
+    return OrderedDict(
+        (f"layer{index}", Layer(linear(*pair), copy.deepcopy(activation), normalization(norm, pair[1])))
+        for index, pair in pairs
+    )
+
+
+def normalization(norm: Norm | None, width: int) -> nn.Module | None:
+    """norm(width). Raises TypeError if it is no module."""
+    if norm is None:
+        return None
+    made = norm(width)
+    if not isinstance(made, nn.Module):
+        raise TypeError(
+            f"norm({width}) returned {type(made).__name__}\nexpected a function of the width that returns a module,"
+            " such as nn.BatchNorm1d"
+        )
+    return made
+
+
+def drawn(network: nn.Module, initializer: Initializer, seed: int, dtype, device) -> nn.Module:
+    """The network with its weights drawn, in this dtype, on this device. Raises ValueError for a bad one."""
+    dtype, device = floating_dtype(dtype), available_device(device)
+    return initialize_(network, initializer, seed=seed).to(device, dtype)
+
+
+def described(activation: Activation) -> str:
+    """What a module says of an activation that is no module itself."""
+    return "" if isinstance(activation, nn.Module) else f"activation={name_of(activation)}"

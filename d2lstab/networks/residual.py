@@ -1,0 +1,169 @@
+"""Networks whose blocks add to what they are given."""
+
+import copy
+from collections import OrderedDict
+from functools import partial
+from math import inf
+
+import torch
+from torch import Tensor, nn
+
+from ..activations import Activation, check_elementwise
+from ..arguments import whole_numbers
+from ..initializers import Initializer
+from .plain import Norm, described, drawn, normalization
+
+
+class PreActivation(nn.Module):
+    """A linear map of an activation: h ↦ W f(h) + b, or W f(N(h)) + b where there is a normalization N.
+
+    Source: He et al. 2016, arXiv:1603.05027, fig. 4e.
+    """
+
+    def __init__(self, activation: Activation, linear: nn.Module, norm: nn.Module | None = None):
+        super().__init__()
+        self.norm = norm
+        self.activation = activation
+        self.linear = linear
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.linear(self.activation(h if self.norm is None else self.norm(h)))
+
+    def extra_repr(self) -> str:
+        return described(self.activation)
+
+
+class Scale(nn.Module):
+    """One factor, trained or fixed: h ↦ s h."""
+
+    def __init__(self, factor: float, *, train: bool = False):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(float(factor), device="cpu")) if train else float(factor)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.factor * h
+
+    def extra_repr(self) -> str:
+        return f"factor={float(self.factor):g}{', trained' * isinstance(self.factor, nn.Parameter)}"
+
+
+class Block(nn.Module):
+    """A residual block: h ↦ N(h + s B(h)), with a branch B, a factor s, and often no normalization N."""
+
+    def __init__(self, branch: nn.Module, scale: nn.Module | None = None, norm: nn.Module | None = None):
+        super().__init__()
+        self.branch = branch
+        self.scale = scale
+        self.norm = norm
+
+    def forward(self, h: Tensor) -> Tensor:
+        added = self.branch(h)
+        h = h + (added if self.scale is None else self.scale(added))
+        return h if self.norm is None else self.norm(h)
+
+
+@torch.random.fork_rng(devices=[])
+def residual_mlp(
+    width: int,
+    blocks: int,
+    activation: Activation,
+    *,
+    initializer: Initializer,
+    inputs: int = 64,
+    outputs: int = 10,
+    layers: int = 2,
+    norm: Norm | None = None,
+    post_norm: bool = False,
+    branch_scale: float = 1.0,
+    train_scale: bool = False,
+    zero_last: bool = False,
+    fixup: bool = False,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> nn.Sequential:
+    """A residual network for inputs (..., inputs), as a Sequential: input, block1, …, output.
+
+    The input is a linear map; each block adds a branch of `layers` linear maps, each after an activation; the output
+    is one more activation and linear map. So the network has 2 + blocks · layers linear maps.
+
+    norm: a function of a width, such as nn.LayerNorm. It stands before each activation, or with post_norm after
+    each addition.
+    branch_scale: the factor of each branch, such as 1/√blocks. With train_scale it is a parameter, and
+    branch_scale=0 is SkipInit or ReZero.
+    zero_last: the last linear map of each branch starts at 0, and each block as the identity.
+    fixup: zero_last, the output too, and the other weights of a branch times `fixup_factor(blocks, layers)`. Fixup's
+    scalar biases and factors are left to the layers' own biases.
+
+    Raises ValueError for sizes below 1, post_norm without norm, fixup with norm or with one layer per branch, a factor
+    that is not finite, and what `mlp` raises; TypeError if norm returns no module.
+    Sources: He et al. 2016, arXiv:1603.05027; Zhang et al. 2019, arXiv:1901.09321 (Fixup); De and Smith 2020,
+    arXiv:2002.10444 (SkipInit); Bachlechner et al. 2021, arXiv:2003.04887 (ReZero).
+    """
+    inputs, outputs = whole_numbers(inputs=inputs, outputs=outputs)
+    linear = partial(nn.Linear, device="cpu")
+    network = residual_blocks(
+        linear, width, blocks, activation, layers, norm, post_norm, branch_scale, train_scale, fixup
+    )
+    network["input"] = linear(inputs, width)
+    network.move_to_end("input", last=False)
+    network["output"] = PreActivation(copy.deepcopy(activation), linear(width, outputs), pre(norm, post_norm, width))
+    network = drawn(nn.Sequential(network), initializer, seed, dtype, device)
+    return start_as_identity_(network, blocks, layers, zero_last, fixup)
+
+
+def residual_blocks(
+    linear, width, blocks, activation, layers, norm, post_norm, branch_scale, train_scale, fixup
+) -> OrderedDict:
+    """block1, block2, …, whose weights are still to be drawn."""
+    width, blocks, layers = whole_numbers(width=width, blocks=blocks, layers=layers)
+    check_elementwise(activation)
+    if post_norm and norm is None:
+        raise ValueError("post_norm=True without norm\nexpected norm=, such as nn.LayerNorm")
+    if fixup and norm is not None:
+        raise ValueError(f"fixup=True with norm={norm!r}\nexpected one of them: Fixup stands in for normalization")
+    if not -inf < branch_scale < inf:
+        raise ValueError(f"branch_scale={branch_scale}\nexpected a finite number")
+    if fixup:
+        fixup_factor(blocks, layers)
+
+    def block() -> Block:
+        branch = [
+            PreActivation(copy.deepcopy(activation), linear(width, width), pre(norm, post_norm, width))
+            for _ in range(layers)
+        ]
+        scale = Scale(branch_scale, train=train_scale) if train_scale or branch_scale != 1 else None
+        return Block(nn.Sequential(*branch), scale, normalization(norm, width) if post_norm else None)
+
+    return OrderedDict((f"block{index}", block()) for index in range(1, blocks + 1))
+
+
+def pre(norm: Norm | None, post_norm: bool, width: int) -> nn.Module | None:
+    """The normalization before an activation, if there is one there."""
+    return None if post_norm else normalization(norm, width)
+
+
+@torch.no_grad()
+def start_as_identity_(network: nn.Sequential, blocks: int, layers: int, zero_last: bool, fixup: bool) -> nn.Sequential:
+    """The network, its branches with their last weights at 0 where asked for, and the others as Fixup has them."""
+    branches = [module.branch for module in network if isinstance(module, Block)]
+    for *first, last in branches:
+        if zero_last or fixup:
+            last.linear.weight.zero_()
+        for layer in first if fixup else []:
+            layer.linear.weight.mul_(fixup_factor(blocks, layers))
+    if fixup:
+        [*_, output] = [module for module in network.output.modules() if isinstance(module, nn.Linear)]
+        output.weight.zero_()
+    return network
+
+
+def fixup_factor(blocks: int, layers: int = 2) -> float:
+    """What Fixup multiplies a branch's weights by, save its last: blocks^(−1/(2·layers − 2)).
+
+    Raises ValueError for blocks below 1 or layers below 2.
+    Source: Zhang et al. 2019, arXiv:1901.09321, section 3, rule 2.
+    """
+    (blocks,) = whole_numbers(blocks=blocks)
+    (layers,) = whole_numbers(layers=layers, at_least=2)
+    return blocks ** (-1 / (2 * layers - 2))
