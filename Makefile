@@ -8,6 +8,9 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 # The chapters' tensors are small: more threads would only wait for each other on busy cores.
 export OMP_NUM_THREADS ?= 1
+# glibc gives blocks of this size back to the system at once and fetches zeroed pages for the next: keep them.
+export MALLOC_MMAP_THRESHOLD_ ?= 33554432
+export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test notebooks bench lint clean

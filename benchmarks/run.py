@@ -11,6 +11,7 @@ from functools import partial
 from statistics import median
 
 import torch
+from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from d2lstab import depth_sweep, digits, he_normal_, mlp, phase_diagram, random_product, seeded, train
@@ -67,13 +68,13 @@ def phases_together() -> None:
     phase_diagram(torch.tanh)
 
 
-def network(seed: int) -> torch.nn.Module:
-    return mlp([64] + [64] * 10 + [10], torch.relu, initializer=he_normal_, seed=seed)
+def network(seed: int, width: int = 64) -> torch.nn.Module:
+    return mlp([64] + [width] * 10 + [10], torch.relu, initializer=he_normal_, seed=seed)
 
 
-def training_loop(seeds: int, batch: int, steps: int) -> None:
+def training_loop(seeds: int, batch: int, steps: int, width: int = 64) -> None:
     for seed in range(seeds):
-        model, generator = network(seed), seeded(seed)
+        model, generator = network(seed, width), seeded(seed)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         for _ in range(steps):
             index = torch.randperm(len(DATA.inputs), generator=generator)[:batch]
@@ -83,10 +84,33 @@ def training_loop(seeds: int, batch: int, steps: int) -> None:
             optimizer.step()
 
 
-def training_together(seeds: int, batch: int, steps: int) -> None:
+def training_together(seeds: int, batch: int, steps: int, width: int = 64) -> None:
     train(
-        network, DATA, optimizer=partial(torch.optim.SGD, lr=0.05), seeds=range(seeds), batch=batch, steps=steps, progress=False
+        partial(network, width=width), DATA, optimizer=partial(torch.optim.SGD, lr=0.05), seeds=range(seeds), batch=batch,
+        steps=steps, progress=False,
     )  # fmt: skip
+
+
+def training_mapped(seeds: int, batch: int, steps: int) -> None:
+    """What torch.func's own tutorial does: vmap over functional_call."""
+    models = [network(seed) for seed in range(seeds)]
+    parameters, buffers = stack_module_state(models)
+    optimizer = torch.optim.SGD(parameters.values(), lr=0.05)
+    generators = [seeded(seed) for seed in range(seeds)]
+    forward = vmap(lambda p, b, x: functional_call(models[0], (p, b), (x,)))
+    for _ in range(steps):
+        index = torch.stack([torch.randperm(len(DATA.inputs), generator=g)[:batch] for g in generators])
+        losses = vmap(F.cross_entropy)(forward(parameters, buffers, DATA.inputs[index]), DATA.targets[index])
+        optimizer.zero_grad()
+        losses.sum().backward()
+        optimizer.step()
+
+
+def products_alone(seeds: int, batch: int, steps: int) -> None:
+    """The matrix products of training_loop and nothing else: what no other arrangement can do without."""
+    weight, h = torch.randn(64, 64), torch.randn(batch, 64)
+    for _ in range(seeds * steps * 11):
+        torch.mm(h, weight), torch.mm(h, weight), torch.mm(h.T, h)
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -109,12 +133,22 @@ def main() -> None:
         "phase_diagram, 100 × 100 points, per point": ratio(phases_loop, phases_together, per=10_000 / 25),
         "depth_sweep, 8 seeds, depth 50, width 256": ratio(sweep_loop, sweep_together),
     }
+    size = {"seeds": 16, "batch": 32, "steps": 100}
     for batch in (32, 128):
-        for seeds in (1, 16):
-            size = {"seeds": seeds, "batch": batch, "steps": 100}
-            rows[f"train, {seeds} seeds of a 10 × 64 MLP, batch {batch}"] = ratio(
-                partial(training_loop, **size), partial(training_together, **size)
-            )
+        size = size | {"batch": batch}
+        name, loop = f"16 seeds of a 10 × 64 MLP, batch {batch}", partial(training_loop, **size)
+        rows[f"train, {name}"] = ratio(loop, partial(training_together, **size))
+        rows[f"  by vmap(functional_call), batch {batch}"] = ratio(loop, partial(training_mapped, **size))
+        rows[f"  the matrix products alone, batch {batch}"] = ratio(loop, partial(products_alone, **size))
+    for name, change in {
+        "1 seed": {"seeds": 1},
+        "4 seeds": {"seeds": 4},
+        "width 256": {"width": 256, "steps": 20},
+    }.items():
+        changed = size | {"batch": 32} | change
+        rows[f"train, as above at batch 32, but {name}"] = ratio(
+            partial(training_loop, **changed), partial(training_together, **changed)
+        )
     print(f"{'how many times cheaper than the plain loop':52} median (range of {REPEATS})")
     for name, (middle, least, most) in rows.items():
         print(f"{name:52} {middle:6.1f} ({least:.1f}–{most:.1f})")

@@ -25,5 +25,5 @@ def normal(
     They are drawn on the CPU in float32 and then converted, so every dtype and device gets the same ones.
     Raises ValueError for an unknown dtype or a device that is not there.
     """
-    drawn = torch.randn(*shape, generator=generator, dtype=torch.float32)
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float32)
     return drawn.to(dtype=floating_dtype(dtype), device=available_device(device))

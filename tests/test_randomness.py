@@ -28,3 +28,7 @@ def test_the_global_stream_is_left_alone():
 def test_a_bad_seed_is_named(bad):
     with pytest.raises(ValueError, match="seed="):
         seeded(bad)
+
+
+def test_no_sizes_are_one_number():
+    assert normal(generator=seeded(0)).shape == ()

@@ -338,7 +338,11 @@ def test_data_follow_the_dtype_of_the_model():
         ({"batch": 31}, ValueError, "batch=31 of 30 examples"),
         ({"seeds": []}, ValueError, "seeds="),
         ({"make_model": lambda seed: nn.Linear(5, 3)}, ValueError, r"inputs of shape \(10, 2\)"),
-        ({"make_model": lambda seed: nn.Linear(2, 2)}, ValueError, "targets with class 2 for 2 outputs\nexpected 0 to 1"),
+        (
+            {"make_model": lambda seed: nn.Linear(2, 2)},
+            ValueError,
+            "targets with class 2 for 2 outputs\nexpected 0 to 1",
+        ),
         ({"device": "cuda:99"}, ValueError, "cannot be used here"),
         ({"optimizer": lambda parameters: None}, TypeError, "optimizer returned NoneType"),
         ({"optimizer": LBFGS}, TypeError, "LBFGS"),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm.auto import tqdm
 
 from ..arguments import available_device, seed_list, whole_numbers
@@ -56,7 +56,7 @@ def train(
     Raises ValueError for sizes below 1, a batch larger than the data, a device that is not there, inputs that do
     not fit the model, class numbers without an output, a loss that is not a scalar, one module for two seeds;
     TypeError if make_model does not return a module, optimizer no optimizer, or one such as LBFGS that evaluates
-    the loss itself.
+    the loss itself, schedule no scheduler, or ReduceLROnPlateau, which must be told a loss.
     """
     steps, batch = whole_numbers(steps=steps, batch=batch)
     seeds, device = seed_list(seeds), available_device(device)
@@ -87,7 +87,7 @@ def _fit(network, seeds, data, optimizer, loss, steps, batch, clip, schedule, wa
     alive = torch.ones(len(seeds), dtype=torch.bool, device=data.inputs.device)
     record = torch.full((2, steps, len(seeds)), torch.nan, dtype=torch.float64, device=data.inputs.device)
     updates, batches, done, interrupted = optimizer(network.trained.values()), _batches(data, batch, seeds), 0, False
-    rate = schedule(updates) if schedule is not None else None
+    rate = _scheduler(schedule, updates) if schedule is not None else None
     try:
         with _own_random_stream(seeds[0], data.inputs.device):
             for step in range(steps):
@@ -125,6 +125,16 @@ def _model(make_model, seed: int, device: torch.device) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError(f"make_model({seed}) returned {type(model).__name__}\nexpected an nn.Module")
     return model.to(device).train()
+
+
+def _scheduler(schedule, updates: torch.optim.Optimizer) -> LRScheduler:
+    made = schedule(updates) if callable(schedule) else schedule
+    if not isinstance(made, LRScheduler) or isinstance(made, ReduceLROnPlateau):  # which wants to be told the loss
+        raise TypeError(
+            f"schedule returned {type(made).__name__}\nexpected one of torch's schedulers that step by themselves,"
+            " as partial(LinearLR, total_iters=50) returns"
+        )
+    return made
 
 
 def _batches(data: Dataset, batch: int, seeds: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -37,7 +37,7 @@ class Movement(Result):
         started = self.weight[..., 0].nan_to_num().gt(0).any(0)
         style = style if label is None else style | {"label": label}
         line_with_band(ax, steps, self.ratio.nanmedian(0).values[started], **style)
-        return theory_line(ax, steps, torch.full(steps.shape, 1e-3))
+        return theory_line(ax, steps, torch.full(steps.shape, 1e-3, dtype=torch.float64))
 
 
 class Watch:
@@ -61,11 +61,11 @@ class Watch:
 
     def after_step(self, step: int, alive: Tensor) -> None:
         moved = [p.detach() - before for p, before in zip(self._network.trained.values(), self._before)]
-        self._record[1, :, :, step] = self._norms(moved)
-        self._record[:, ~alive, :, step] = torch.nan
+        self._record[1, :, :, step] = self._norms(moved).masked_fill(~alive[:, None], torch.nan)
 
     def movement(self, steps: int) -> Movement:
-        return Movement(self._names, *self._record[..., :steps].cpu())
+        record = self._record[..., :steps]  # a seed that has diverged makes no step, so its gradient leads nowhere
+        return Movement(self._names, *record.masked_fill(record[1].isnan(), torch.nan).cpu())
 
     def _norms(self, tensors: Sequence[Tensor]) -> Tensor:
         return norm_of_each(self._network.seed_first(tensors)).mT
