@@ -11,7 +11,7 @@ from torch import nn
 from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
 from ..initializers import Initializer
-from .plain import Norm, drawn, normalization, plain_layers
+from .plain import Norm, drawn, plain_layers
 from .residual import PreActivation, pre, residual_blocks, start_as_identity_
 
 
