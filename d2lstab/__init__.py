@@ -1,23 +1,51 @@
 """Numerical stability and initialization of deep networks."""
 
 from .activations import ACTIVATIONS, Activation, ActivationCurve, curve, dead_units, saturated_share, slope
-from .datasets import Dataset, digits
+from .datasets import Dataset, adding_problem, characters, copy_problem, digits, photographs
+from .diagnosis import FAULTS, Diagnosis, Finding, diagnose
 from .exercises import check
-from .floats import FLOAT_FORMATS, FloatFormat, describe, overflow_depth, ulp, underflow_depth
+from .floats import (
+    FLOAT_FORMATS,
+    STABLE_FORMS,
+    FloatFormat,
+    NumberLine,
+    describe,
+    largest_loss_scale,
+    lost_share,
+    number_line,
+    overflow_depth,
+    relative_error,
+    smallest_loss_scale,
+    smallest_update,
+    stochastic_round,
+    ulp,
+    underflow_depth,
+)
 from .initializers import (
     INITIALIZERS,
+    DeepNorm,
     Fans,
     Initializer,
+    chrono_,
+    deepnorm,
+    deepnorm_pair,
     delta_orthogonal_,
     fans,
+    fixup_factor,
+    forget_bias_,
+    half_life,
     he_normal_,
     he_uniform_,
+    icnr_,
+    identity_recurrent_,
     initialize_,
+    initialize_recurrent_,
     lecun_normal_,
     lecun_uniform_,
     lsuv_,
     normal_,
     orthogonal_,
+    residual_factor,
     torch_default_,
     xavier_normal_,
     xavier_uniform_,
@@ -42,15 +70,20 @@ from .mean_field import (
     variance_map,
 )
 from .networks import (
+    Attention,
     Block,
+    Embedding,
     Layer,
     PreActivation,
+    Reader,
     Scale,
     convnet,
-    fixup_factor,
     mlp,
+    reader,
     residual_convnet,
     residual_mlp,
+    transformer,
+    upsampler,
 )
 from .plotting import alt_text, course_style, heatmap, histogram, line_with_band, new_axes, theory_line
 from .products import (
@@ -62,8 +95,10 @@ from .products import (
     lyapunov_trace,
     random_product,
 )
-from .propagation import Propagation, depth_sweep, propagate
+from .propagation import Propagation, depth_sweep, network_sweep, propagate
 from .randomness import normal, seeded
+from .recording import SignalRow, Signals, record
+from .remedies import PATIENTS, REMEDIES, Patient, RemedyMatrix, remedy_matrix
 from .results import Result, claim
 from .training import History, Movement, clip_by_global_norm_, clip_by_norm_, clip_by_value_, train
 

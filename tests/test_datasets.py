@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from d2lstab import Dataset, digits
+from d2lstab import Dataset, adding_problem, characters, copy_problem, digits, photographs
 
 
 def rows(inputs: torch.Tensor, targets: torch.Tensor) -> list[tuple]:
@@ -167,3 +167,96 @@ def test_inputs_that_are_no_pictures_are_refused():
         tiny(inputs=torch.zeros(3, 5)).plot()
     with pytest.raises(ValueError, match="rows=0"):
         tiny().plot(rows=0)
+
+
+# Shapes
+
+
+def test_digits_are_vectors_pictures_or_sequences_of_pixels():
+    data = digits()
+    pictures, pixels = data.shaped(1, 8, 8), data.shaped(64, 1)
+    assert pictures.inputs.shape == (1437, 1, 8, 8)
+    assert pixels.test_inputs.shape == (360, 64, 1)
+    assert torch.equal(pictures.inputs.flatten(1), data.inputs)
+    assert torch.equal(pixels.targets, data.targets)
+    with pytest.raises(ValueError, match=r"shape=\(3, 8\) for inputs of shape \(64,\)\nexpected"):
+        data.shaped(3, 8)
+
+
+# Photographs and characters
+
+
+def test_the_photographs_have_colours_between_0_and_1():
+    pictures = photographs(dtype=torch.float64)
+    assert list(pictures) == ["china", "flower"]
+    for picture in pictures.values():
+        assert picture.shape == (3, 427, 640)
+        assert picture.dtype == torch.float64
+        assert 0 <= picture.min() < 0.1
+        assert 0.9 < picture.max() <= 1
+
+
+@pytest.mark.parametrize("length", [1, 32])
+def test_targets_are_the_same_text_one_character_later(length):
+    data, alphabet = characters(length)
+    assert len(set(alphabet)) == len(alphabet)
+    text = "".join(alphabet[index] for index in data.inputs.flatten().tolist())
+    later = "".join(alphabet[index] for index in data.targets.flatten().tolist())
+    assert text[1:] == later[:-1]
+    assert len(text) > 30_000
+    assert "The data set contains" in text
+    assert data.test_inputs.shape[1] == length
+
+
+# Problems made for memory
+
+
+def test_the_sum_of_the_marked_numbers_is_the_target():
+    data = adding_problem(9, 400, seed=3)
+    numbers, marks = data.inputs.unbind(-1)
+    assert ((numbers >= 0) & (numbers < 1)).all()
+    assert (marks.sum(1) == 2).all()
+    assert (marks[:, :4].sum(1) == 1).all()
+    torch.testing.assert_close((numbers * marks).sum(1, keepdim=True), data.targets)
+    assert len(data.test_inputs) == 200
+
+
+def test_always_answering_one_has_an_error_of_a_sixth():
+    squares = (adding_problem(2, 20_000).targets - 1).square()
+    assert abs(squares.mean() - 1 / 6) < 4 * squares.std() / 20_000**0.5
+
+
+def test_what_is_told_is_to_be_repeated_after_the_delay():
+    data = copy_problem(6, 50, symbols=4, recall=3, seed=1)
+    assert data.inputs.shape == data.targets.shape == (50, 12)
+    assert torch.equal(data.inputs[:, :3], data.targets[:, -3:])
+    assert data.inputs[:, :3].unique().tolist() == [0, 1, 2, 3]
+    assert (data.targets[:, :-3] == 4).all()
+    assert (data.inputs == 5).nonzero()[:, 1].unique().tolist() == [8]  # the signal, before the first answer
+    assert (data.inputs[:, 9:] == 4).all()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda seed: adding_problem(5, 6, seed=seed), lambda seed: copy_problem(5, 6, seed=seed)]
+)
+def test_a_seed_means_the_same_problem(make):
+    assert torch.equal(make(1).inputs, make(1).inputs)
+    assert not torch.equal(make(1).inputs, make(2).inputs)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: adding_problem(1), "length=1"),
+        (lambda: adding_problem(5, 1), "examples=1"),
+        (lambda: adding_problem(5, dtype=torch.int32), "dtype=torch.int32"),
+        (lambda: copy_problem(0), "delay=0"),
+        (lambda: copy_problem(5, recall=0), "recall=0"),
+        (lambda: characters(0), "length=0"),
+        (lambda: characters(10**6), "length=1000000\nexpected less than"),
+        (lambda: photographs(device="cuda:99"), "cannot be used here"),
+    ],
+)
+def test_a_problem_that_cannot_be_made_is_told_what_is_expected(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -13,9 +13,12 @@ from .dense import (
     xavier_normal_,
     xavier_uniform_,
 )
+from .depth import DeepNorm, deepnorm, deepnorm_pair, fixup_factor, residual_factor
 from .fans import Fans, fans
-from .filling import Initializer, draw_weight, initialize_
+from .filling import Initializer, draw_for, draw_weight, initialize_
 from .orthogonal import delta_orthogonal_, orthogonal_
+from .recurrent import chrono_, forget_bias_, half_life, identity_recurrent_, initialize_recurrent_
+from .upsampling import icnr_
 
 INITIALIZERS: dict[str, Initializer] = {
     "N(0, 1)": normal_,
@@ -32,19 +35,31 @@ INITIALIZERS: dict[str, Initializer] = {
 
 __all__ = [
     "INITIALIZERS",
+    "DeepNorm",
     "Fans",
     "Initializer",
+    "chrono_",
+    "deepnorm",
+    "deepnorm_pair",
     "delta_orthogonal_",
+    "draw_for",
     "draw_weight",
     "fans",
+    "fixup_factor",
+    "forget_bias_",
+    "half_life",
     "he_normal_",
     "he_uniform_",
+    "icnr_",
+    "identity_recurrent_",
     "initialize_",
+    "initialize_recurrent_",
     "lecun_normal_",
     "lecun_uniform_",
     "lsuv_",
     "normal_",
     "orthogonal_",
+    "residual_factor",
     "torch_default_",
     "xavier_normal_",
     "xavier_uniform_",

@@ -11,7 +11,7 @@ from torch import nn
 from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
 from ..initializers import Initializer
-from .plain import Norm, drawn, plain_layers
+from .plain import Norm, drawn, number_list, plain_layers
 from .residual import PreActivation, pre, residual_blocks, start_as_identity_
 
 
@@ -46,10 +46,7 @@ def convnet(
     map to the outputs. norm: a function of the number of channels, such as nn.BatchNorm2d. For the rest see `mlp`.
     Raises ValueError for fewer than two numbers of channels, one below 1, an even kernel size, and what `mlp` raises.
     """
-    channels = list(channels) if isinstance(channels, (Sequence, range)) and not isinstance(channels, str) else channels
-    if not isinstance(channels, list) or len(channels) < 2:
-        raise ValueError(f"channels={channels!r}\nexpected at least two, in a list: the input and one hidden layer")
-    channels = [whole_numbers(**{f"channels[{index}]": number})[0] for index, number in enumerate(channels)]
+    channels = number_list("channels", channels)
     (outputs,) = whole_numbers(outputs=outputs)
     check_elementwise(activation)
     layers = plain_layers(convolution(kernel_size, bias=bias), channels, activation, norm)

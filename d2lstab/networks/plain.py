@@ -54,15 +54,21 @@ def mlp(
     Raises ValueError for fewer than two widths, a width below 1, a bad dtype or device, and what
     `check_elementwise` and `initialize_` raise; TypeError if norm returns no module.
     """
-    widths = list(widths) if isinstance(widths, (Sequence, range)) and not isinstance(widths, str) else widths
-    if not isinstance(widths, list) or len(widths) < 2:
-        raise ValueError(f"widths={widths!r}\nexpected at least two, in a list: the input and the output")
-    widths = [whole_numbers(**{f"widths[{index}]": width})[0] for index, width in enumerate(widths)]
+    widths = number_list("widths", widths)
     check_elementwise(activation)
     linear = partial(nn.Linear, bias=bias, device="cpu")
     layers = plain_layers(linear, widths[:-1], activation, norm)
     layers["output"] = linear(widths[-2], widths[-1])
     return drawn(nn.Sequential(layers), initializer, seed, dtype, device)
+
+
+def number_list(name: str, numbers: Sequence[int], *, at_least: int = 2) -> list[int]:
+    """Sizes of layers, in a list. Raises ValueError for fewer than `at_least`, or one below 1."""
+    numbers = list(numbers) if isinstance(numbers, (Sequence, range)) and not isinstance(numbers, str) else numbers
+    if not isinstance(numbers, list) or len(numbers) < at_least:
+        least = ("one", "two")[at_least - 1]
+        raise ValueError(f"{name}={numbers!r}\nexpected at least {least}, in a list")
+    return [whole_numbers(**{f"{name}[{index}]": number})[0] for index, number in enumerate(numbers)]
 
 
 def plain_layers(linear, widths: Sequence[int], activation: Activation, norm: Norm | None) -> OrderedDict:
@@ -89,8 +95,13 @@ def normalization(norm: Norm | None, width: int) -> nn.Module | None:
 
 def drawn(network: nn.Module, initializer: Initializer, seed: int, dtype, device) -> nn.Module:
     """The network with its weights drawn, in this dtype, on this device. Raises ValueError for a bad one."""
-    dtype, device = floating_dtype(dtype), available_device(device)
+    device, dtype = place(dtype, device)
     return initialize_(network, initializer, seed=seed).to(device, dtype)
+
+
+def place(dtype, device) -> tuple[torch.device, torch.dtype]:
+    """Where a network goes. Raises ValueError for a bad dtype or device."""
+    return available_device(device), floating_dtype(dtype)
 
 
 def described(activation: Activation) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
-from ..initializers import Initializer
+from ..initializers import Initializer, fixup_factor
 from .plain import Norm, described, drawn, normalization
 
 
@@ -48,18 +48,24 @@ class Scale(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block: h ↦ N(h + s B(h)), with a branch B, a factor s, and often no normalization N."""
+    """A residual block: h ↦ N(a h + s B(h)), with a branch B, a factor s, a skip a = 1, and often no normalization N."""
 
-    def __init__(self, branch: nn.Module, scale: nn.Module | None = None, norm: nn.Module | None = None):
+    def __init__(
+        self, branch: nn.Module, scale: nn.Module | None = None, norm: nn.Module | None = None, *, skip: float = 1.0
+    ):
         super().__init__()
         self.branch = branch
         self.scale = scale
         self.norm = norm
+        self.skip = skip
 
     def forward(self, h: Tensor) -> Tensor:
         added = self.branch(h)
-        h = h + (added if self.scale is None else self.scale(added))
+        h = self.skip * h + (added if self.scale is None else self.scale(added))
         return h if self.norm is None else self.norm(h)
+
+    def extra_repr(self) -> str:
+        return "" if self.skip == 1 else f"skip={self.skip:g}"
 
 
 @torch.random.fork_rng(devices=[])
@@ -156,14 +162,3 @@ def start_as_identity_(network: nn.Sequential, blocks: int, layers: int, zero_la
         [*_, output] = [module for module in network.output.modules() if isinstance(module, nn.Linear)]
         output.weight.zero_()
     return network
-
-
-def fixup_factor(blocks: int, layers: int = 2) -> float:
-    """What Fixup multiplies a branch's weights by, save its last: blocks^(−1/(2·layers − 2)).
-
-    Raises ValueError for blocks below 1 or layers below 2.
-    Source: Zhang et al. 2019, arXiv:1901.09321, section 3, rule 2.
-    """
-    (blocks,) = whole_numbers(blocks=blocks)
-    (layers,) = whole_numbers(layers=layers, at_least=2)
-    return blocks ** (-1 / (2 * layers - 2))

@@ -1,39 +1,18 @@
-"""Signal propagation: how the size of a signal, and of its gradient, changes with depth."""
+"""Second moments along layers that are given as weights and an activation."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import log
 
 import torch
 from torch import Tensor
 
-from .activations import Activation, check_elementwise, value_and_slope
-from .arguments import available_device, floating_dtype, name_of, seed_list, whole_numbers
-from .initializers import Initializer, draw_weight
-from .plotting import Axes, line_with_band, new_axes
-from .randomness import normal, seeded
-from .results import Result
-from .threads import one_thread_on_two_cores
+from ..activations import Activation, check_elementwise, value_and_slope
+from ..arguments import available_device, floating_dtype, name_of, seed_list, whole_numbers
+from ..initializers import Initializer, draw_weight
+from ..randomness import normal, seeded
+from ..threads import one_thread_on_two_cores
+from .moments import Propagation, at_least_float32, log_square, near_one
 
 _ROOM = 43.0  # sizes within 2^±43, 10^±13, leave float32 room for a whole layer; f is linear beyond them, or never
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Propagation(Result):
-    """Second moments of activations and of their gradients, layer by layer."""
-
-    forward: Tensor  # (seeds, depth + 1), natural log of the mean squared activation; entry 0 is the input
-    backward: Tensor  # (seeds, depth + 1), natural log of the mean squared gradient; entry `depth` is the output
-
-    def plot(self, ax: Axes | None = None, *, direction: str = "forward", **style) -> Axes:
-        """Axes with the second moment against depth in powers of ten, `direction` "forward" or "backward"."""
-        labels = {"forward": "log₁₀ mean squared activation", "backward": "log₁₀ mean squared gradient"}
-        if direction not in labels:
-            raise ValueError(f"direction={direction!r}\nexpected 'forward' or 'backward'")
-        ax = new_axes(ax)
-        ax.set(xlabel="layer", ylabel=labels[direction])
-        moments = getattr(self, direction)
-        return line_with_band(ax, torch.arange(moments.shape[-1]), moments / log(10), **style)
 
 
 @one_thread_on_two_cores()
@@ -52,7 +31,7 @@ def propagate(inputs: Tensor, weights: Sequence[Tensor], activation: Activation)
     """
     weights = list(weights)
     _check_shapes(inputs, weights)
-    check_elementwise(activation, like=inputs.to(_at_least_float32(inputs.dtype)))
+    check_elementwise(activation, like=inputs.to(at_least_float32(inputs.dtype)))
     return _forward(inputs, weights, activation)[0]
 
 
@@ -79,7 +58,7 @@ def depth_sweep(
     """
     depth, width, batch = whole_numbers(depth=depth, width=width, batch=batch)
     seeds, dtype, device = seed_list(seeds), floating_dtype(dtype), available_device(device)
-    check_elementwise(activation, like=torch.empty(0, dtype=_at_least_float32(dtype), device=device))
+    check_elementwise(activation, like=torch.empty(0, dtype=at_least_float32(dtype), device=device))
     generators = [seeded(seed) for seed in seeds]
 
     def each_seed(draw) -> Tensor:
@@ -99,10 +78,10 @@ def _forward(inputs: Tensor, weights: Sequence[Tensor], activation: Activation, 
     # Where f is linear beyond 2^±room, the excess of the size passes through it, and its slope is the one there.
     top = _ROOM if _linear_at(activation, 2.0**_ROOM, inputs) else torch.inf
     bottom = -_ROOM if _linear_at(activation, 2.0**-_ROOM, inputs) else -torch.inf
-    signal, exponent, size = _near_one(inputs)
+    signal, exponent, size = near_one(inputs)
     sizes, slopes = [size], []
     for index, weight in enumerate(weights):
-        z, exponent, _ = _near_one(signal.to(dtype) @ weight.mT, exponent)
+        z, exponent, _ = near_one(signal.to(dtype) @ weight.mT, exponent)
         inside = exponent.clamp(bottom, top)
         z = z * inside.exp2().to(z.dtype)[..., None, None]
         if keep_slopes:
@@ -115,52 +94,30 @@ def _forward(inputs: Tensor, weights: Sequence[Tensor], activation: Activation, 
                 f"activation {name_of(activation)} returned NaN in layer {index + 1}\n"
                 "expected a function that has a value for every real number"
             )
-        signal, exponent, size = _near_one(signal, exponent - inside)
+        signal, exponent, size = near_one(signal, exponent - inside)
         sizes.append(size)
-    return _log_square(sizes), slopes
+    return log_square(sizes), slopes
 
 
 @torch.no_grad()
 def _backward(gradient: Tensor, weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
     """Natural logs of the mean squared gradients of every layer's output, input first."""
     dtype = gradient.dtype
-    gradient, exponent, size = _near_one(gradient)
+    gradient, exponent, size = near_one(gradient)
     sizes = [size]
     for weight, slopes_here in zip(reversed(weights), reversed(slopes)):
-        gradient, exponent, _ = _near_one(gradient * slopes_here, exponent)
-        gradient, exponent, size = _near_one(gradient.to(dtype) @ weight, exponent)
+        gradient, exponent, _ = near_one(gradient * slopes_here, exponent)
+        gradient, exponent, size = near_one(gradient.to(dtype) @ weight, exponent)
         sizes.append(size)
-    return _log_square(sizes[::-1])
-
-
-def _near_one(signal: Tensor, exponent: Tensor | float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
-    """A signal · 2^exponent as one of size about 1, its exponent, and log₂ of its root mean square.
-
-    A power of 2 changes no digit of a float, so carrying the size apart costs no rounding.
-    """
-    rms = torch.linalg.vector_norm(signal, dim=(-2, -1), dtype=torch.float64)  # a square may not fit float32
-    size = (rms / (signal.shape[-1] * signal.shape[-2]) ** 0.5).log2()
-    power = size.round().clamp(-126, 126)  # powers that float32 can hold; a signal of 0 stays 0, at −∞
-    dtype = _at_least_float32(signal.dtype)
-    return signal.to(dtype) * power.neg().exp2().to(dtype)[..., None, None], exponent + power, exponent + size
-
-
-def _log_square(sizes: Sequence[Tensor]) -> Tensor:
-    """ln of the second moments, (..., depth + 1), from log₂ of the root mean squares."""
-    return 2 * log(2) * torch.stack(torch.broadcast_tensors(*sizes), dim=-1)
+    return log_square(sizes[::-1])
 
 
 def _linear_at(f: Activation, size: float, like: Tensor) -> bool:
     """Whether f(2 z) = 2 f(z), up to rounding, for inputs of this size; so it is where f is all 0 or infinite."""
-    z = size * torch.tensor([-2.0, -1.0, 1.0, 2.0], dtype=_at_least_float32(like.dtype), device=like.device)
+    z = size * torch.tensor([-2.0, -1.0, 1.0, 2.0], dtype=at_least_float32(like.dtype), device=like.device)
     once, twice = f(z.clone()).double(), f(2 * z).double()  # a copy: f may work in place
     size_of_f = float(once.abs().nan_to_num(0, posinf=0).max())
     return torch.allclose(twice, 2 * once, rtol=1e-6, atol=1e-6 * size_of_f)
-
-
-def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    """Half precision is for products: a slope or a square of an activation need not fit its range."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 def _check_shapes(inputs: Tensor, weights: Sequence[Tensor]) -> None:

@@ -163,7 +163,7 @@ def _accuracy(network, data: Dataset) -> Tensor:
     if data.test_targets.is_floating_point():
         return torch.full((seeds,), torch.nan)
     outputs = network(data.test_inputs.expand(seeds, *data.test_inputs.shape))
-    return (outputs.argmax(-1) == data.test_targets).to(torch.get_default_dtype()).mean(-1).cpu()
+    return (outputs.argmax(-1) == data.test_targets).to(torch.get_default_dtype()).flatten(1).mean(1).cpu()
 
 
 @contextmanager

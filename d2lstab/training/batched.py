@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..networks import Block, Layer, PreActivation, Scale
+from ..networks import Attention, Block, Embedding, Layer, PreActivation, Scale
 
 # Their forward says nothing of leading axes, so it may run on (seeds, batch, ...) once their children can.
-_CONTAINERS = (nn.Sequential, Layer, PreActivation, Block)
+_CONTAINERS = (nn.Sequential, Layer, PreActivation, Block, Attention, Embedding)
 # Without parameters, and each example by itself.
 _EXAMPLE_BY_EXAMPLE = (
     nn.Identity, nn.Flatten, nn.Unflatten, nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d,
@@ -48,6 +48,10 @@ def batched(modules: Sequence[nn.Module]) -> nn.Module | None:
 
 def _unusual(module: nn.Module) -> bool:
     """Whether a setting is in use that the batched form does not have."""
+    if isinstance(module, nn.Embedding):
+        return (
+            module.padding_idx is not None or module.max_norm is not None or module.scale_grad_by_freq or module.sparse
+        )
     return getattr(module, "padding_mode", "zeros") != "zeros" or getattr(module, "momentum", 0.1) is None
 
 
@@ -103,6 +107,14 @@ class BatchedLinear(Batched):
         else:
             product = torch.baddbmm(self.bias[:, None], rows, self.weight.mT)
         return product.view(*x.shape[:-1], -1)
+
+
+class BatchedEmbedding(Batched):
+    """One table of all seeds' rows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first_row = torch.arange(len(x), device=x.device) * self.weight.shape[1]
+        return F.embedding(x + first_row.reshape(-1, *[1] * (x.dim() - 1)), self.weight.flatten(0, 1))
 
 
 class BatchedConvolution(Batched):
@@ -169,6 +181,7 @@ class BatchedScale(Batched):
 
 _BATCHED = {
     nn.Linear: BatchedLinear,
+    nn.Embedding: BatchedEmbedding,
     **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), BatchedConvolution),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), BatchedBatchNorm),
     **dict.fromkeys((nn.LayerNorm, nn.RMSNorm, nn.GroupNorm), BatchedNorm),

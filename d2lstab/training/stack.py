@@ -1,6 +1,7 @@
 """Many networks of one architecture as one, or one alone behind the same interface."""
 
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -106,15 +107,26 @@ def stacks(models: Sequence[nn.Module], data: Dataset, optimizer, loss) -> list[
 
 
 def _candidates(models: Sequence[nn.Module]) -> Iterator[Stack]:
-    tied = [len(list(m.parameters())) < len(list(m.named_parameters(remove_duplicate=False))) for m in models]
-    module = None if any(tied) else batched(models)
+    module = batched(models)
     if module is not None:
-        yield Stack(models, module)
+        yield Stack(models, tied_as_(module, models[0]))
     if not any(isinstance(module, _NOT_MAPPED) for module in models[0].modules()):
         try:
             yield Mapped(models)
         except (RuntimeError, ValueError):  # torch's word for models that differ
             return
+
+
+def tied_as_(module: nn.Module, model: nn.Module) -> nn.Module:
+    """The module, with one tensor wherever the model has one under several names."""
+    first: dict[int, str] = {}
+    for kind in ("named_parameters", "named_buffers"):
+        for name, tensor in getattr(model, kind)(remove_duplicate=False):
+            owner, _, own = first.setdefault(id(tensor), name).rpartition(".")
+            shared = getattr(module.get_submodule(owner), own)
+            owner, _, own = name.rpartition(".")
+            setattr(module.get_submodule(owner), own, shared)
+    return module
 
 
 @torch.no_grad()
@@ -124,10 +136,18 @@ def _agrees(stack: Stack, data: Dataset, loss) -> bool:
     inputs, targets = data.inputs[rows], data.targets[rows]
     try:
         stack.module.eval()
-        together = stack(inputs)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "There is a performance drop", UserWarning)  # vmap's word for a slow loop
+            together = stack(inputs)
         alone = torch.stack([model.eval()(x) for model, x in zip(stack.models, inputs)])
         stack.losses(loss, inputs, targets)
-    except (RuntimeError, ValueError, IndexError, TypeError):  # not for vmap; a mistake comes up in the loop
+    except (
+        RuntimeError,
+        ValueError,
+        IndexError,
+        TypeError,
+        UserWarning,
+    ):  # not for vmap; a mistake comes up in the loop
         return False
     finally:
         for model in (stack.module, *stack.models):

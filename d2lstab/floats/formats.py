@@ -1,11 +1,11 @@
-"""What a finite float can hold."""
+"""The formats and their limits."""
 
 from dataclasses import dataclass
-from math import frexp, inf, log, log2
+from math import frexp
 
 import torch
 
-from .results import Result
+from ..results import Result
 
 FLOAT_FORMATS: dict[str, torch.dtype] = {
     "float64": torch.float64,
@@ -38,34 +38,6 @@ def describe(dtype: torch.dtype) -> FloatFormat:
         raise ValueError(f"dtype={dtype!r}\nexpected one of {', '.join(map(str, FLOAT_FORMATS.values()))}")
     limits = torch.finfo(dtype)
     return FloatFormat(dtype, limits.max, limits.smallest_normal, limits.smallest_normal * limits.eps, limits.eps)
-
-
-def underflow_depth(factor: float, dtype: torch.dtype, *, subnormals: bool = True) -> int:
-    """The first depth L at which factorᴸ rounds to 0.
-
-    It is the exact power that is rounded, to the nearest number of the format and in a tie to even; a running
-    product that is rounded at every step may differ. subnormals=False is for hardware that flushes them to 0.
-    Raises ValueError unless 0 < factor < 1.
-    """
-    if not 0 < factor < 1:
-        raise ValueError(f"factor={factor}\nexpected a number between 0 and 1: others never underflow")
-    limits = describe(dtype)
-    # In powers of two the limit is exact: half the smallest subnormal still rounds to 0, the smallest normal is kept.
-    limit = log2(limits.min_subnormal) - 1 if subnormals else log2(limits.min_normal)
-    depth = max(1, int(limit / log2(factor)))
-    while depth * log2(factor) > limit or (not subnormals and depth * log2(factor) == limit):
-        depth += 1
-    return depth
-
-
-def overflow_depth(growth: float, dtype: torch.dtype) -> float:
-    """The depth L, a real number, at which growthᴸ reaches the largest number: ln max / ln growth.
-
-    Raises ValueError unless growth > 1.
-    """
-    if not 1 < growth < inf:
-        raise ValueError(f"growth={growth}\nexpected a finite number above 1: others never overflow")
-    return log(describe(dtype).max) / log(growth)
 
 
 def ulp(x: float, dtype: torch.dtype) -> float:

@@ -1,4 +1,4 @@
-"""Real data that needs no download."""
+"""Inputs and targets to learn from."""
 
 from dataclasses import dataclass, fields
 from math import isqrt
@@ -6,10 +6,9 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from .arguments import available_device, floating_dtype, whole_numbers
-from .plotting import COLOURS, Axes, new_axes
-from .randomness import seeded
-from .results import Result
+from ..arguments import available_device, floating_dtype, whole_numbers
+from ..plotting import COLOURS, Axes, new_axes
+from ..results import Result
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,6 +37,19 @@ class Dataset(Result):
         tensors = [getattr(self, field.name) for field in fields(self)]
         return type(self)(*(t.to(device, dtype if t.is_floating_point() else None) for t in tensors))
 
+    def shaped(self, *shape: int) -> "Dataset":
+        """The same data, each input in another shape: (64, 1) reads a digit pixel by pixel, (1, 8, 8) is a picture.
+
+        Raises ValueError if an input has not so many numbers.
+        """
+        try:
+            inputs, test_inputs = (each.reshape(len(each), *shape) for each in (self.inputs, self.test_inputs))
+        except RuntimeError as error:
+            raise ValueError(
+                f"shape={shape} for inputs of shape {tuple(self.inputs.shape[1:])}\nexpected a shape of as many numbers"
+            ) from error
+        return type(self)(inputs, self.targets, test_inputs, self.test_targets)
+
     def plot(self, ax: Axes | None = None, *, rows: int = 2, columns: int = 16) -> Axes:
         """Axes with the first inputs as square pictures, row by row, each with its target in a corner.
 
@@ -60,26 +72,3 @@ class Dataset(Result):
         ax.imshow(sheet.numpy(), cmap="gray_r")
         ax.set_axis_off()
         return ax
-
-
-def digits(*, seed: int = 0, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Dataset:
-    """The 1,797 handwritten digits bundled with scikit-learn: 1,437 to learn from, 360 to be tested on.
-
-    inputs: (examples, 64), rows of 8 × 8 pictures, shifted and scaled as a whole so that the learning inputs
-    have mean 0 and second moment 1. targets: (examples,), 0 to 9. The seed decides the split.
-    Raises ModuleNotFoundError, with the command that helps, where scikit-learn is missing.
-    Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI.
-    """
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "digits() reads its data from scikit-learn, which is not installed\ninstall it with: pip install scikit-learn"
-        ) from error
-    dtype, device = floating_dtype(dtype), available_device(device)
-    pictures, labels = load_digits(return_X_y=True)
-    order = torch.randperm(len(labels), generator=seeded(seed))
-    inputs, targets = torch.tensor(pictures)[order], torch.tensor(labels)[order].long()
-    learn = len(labels) * 4 // 5
-    inputs = (inputs - inputs[:learn].mean()) / inputs[:learn].std(correction=0)
-    return Dataset(inputs[:learn], targets[:learn], inputs[learn:], targets[learn:]).to(device, dtype)

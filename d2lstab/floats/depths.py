@@ -1,0 +1,114 @@
+"""Where a chain of equal factors leaves a format, and the line of numbers on which it does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil, inf, log, log2, log10
+
+import torch
+from torch import Tensor
+
+from ..plotting import Axes, new_axes
+from ..results import Result
+from .formats import FLOAT_FORMATS, FloatFormat, describe
+
+_MARKERS = "ovsDP^"
+_INK, _PALE = "#8C8C8C", "#D9D9D9"
+
+
+def underflow_depth(factor: float, dtype: torch.dtype, *, subnormals: bool = True) -> int:
+    """The first depth L at which factorᴸ rounds to 0.
+
+    It is the exact power that is rounded, to the nearest number of the format and in a tie to even; a running
+    product that is rounded at every step may differ. subnormals=False is for hardware that flushes them to 0.
+    Raises ValueError unless 0 < factor < 1.
+    """
+    if not 0 < factor < 1:
+        raise ValueError(f"factor={factor}\nexpected a number between 0 and 1: others never underflow")
+    limits = describe(dtype)
+    # In powers of two the limit is exact: half the smallest subnormal still rounds to 0, the smallest normal is kept.
+    limit = log2(limits.min_subnormal) - 1 if subnormals else log2(limits.min_normal)
+    depth = max(1, int(limit / log2(factor)))
+    while depth * log2(factor) > limit or (not subnormals and depth * log2(factor) == limit):
+        depth += 1
+    return depth
+
+
+def overflow_depth(growth: float, dtype: torch.dtype) -> float:
+    """The depth L, a real number, at which growthᴸ reaches the largest number: ln max / ln growth.
+
+    Raises ValueError unless growth > 1.
+    """
+    if not 1 < growth < inf:
+        raise ValueError(f"growth={growth}\nexpected a finite number above 1: others never overflow")
+    return log(describe(dtype).max) / log(growth)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NumberLine(Result):
+    """The ranges of float formats, and the layer at which each chain of equal factors leaves each of them."""
+
+    formats: dict[str, FloatFormat]
+    chains: dict[str, float]  # factor per layer
+    layers: Tensor  # (chains, formats), the first layer whose power of the factor is 0 or beyond the largest number
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """One row per chain: the layer at which it leaves each format."""
+        return [
+            (name, ", ".join(f"{each} {layer}" for each, layer in zip(self.formats, layers)))
+            for name, layers in zip(self.chains, self.layers.tolist())
+        ]
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Axes with one bar per format on a log₁₀ axis, and a marker with the layer where each chain leaves it."""
+        rows, lanes = len(self.formats), len(self.chains)
+        ax = new_axes(ax, figsize=(9, 1.2 + 0.25 * rows * (1 + lanes)))
+        for row, limits in enumerate(self.formats.values()):
+            low, normal, high = (log10(edge) for edge in (limits.min_subnormal, limits.min_normal, limits.max))
+            ax.barh(row, normal - low, left=low, height=0.8, color=_PALE, label="subnormal" if row == 0 else None)
+            ax.barh(
+                row, high - normal, left=normal, height=0.8, color=_INK, alpha=0.55, label=None if row else "normal"
+            )
+        for lane, (name, factor) in enumerate(self.chains.items()):
+            (line,) = ax.plot([], [], linestyle="", marker=_MARKERS[lane % len(_MARKERS)], label=name)
+            for row, limits in enumerate(self.formats.values()):
+                self._leaving(ax, limits, row + 0.7 * (lane + 0.5) / lanes - 0.35, factor, lane, row, line)
+        ax.set_yticks(range(rows), self.formats)
+        ax.invert_yaxis()
+        ax.set(xlabel="log₁₀ of a positive number")
+        ax.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False)
+        return ax
+
+    def _leaving(self, ax: Axes, limits: FloatFormat, y: float, factor: float, lane: int, row: int, line) -> None:
+        """Draws the chain's way from 1 to the end of the format, and the layer at which it is gone."""
+        layer = int(self.layers[lane, row])
+        ax.plot([0, layer * log10(factor)], [y, y], color=line.get_color(), linestyle="-", linewidth=1)
+        ax.plot(layer * log10(factor), y, color=line.get_color(), marker=line.get_marker(), markersize=5)
+        side = -1 if factor < 1 else 1
+        ax.annotate(
+            str(layer),
+            (layer * log10(factor), y),
+            xytext=(6 * side, 0),
+            textcoords="offset points",
+            ha="right" if side < 0 else "left",
+            va="center",
+            fontsize=9,
+        )
+
+
+def number_line(chains: Mapping[str, float], *, formats: Mapping[str, torch.dtype] | None = None) -> NumberLine:
+    """The ranges of the formats, and the first layer at which each chain is 0 or beyond the largest number.
+
+    chains: label -> factor per layer. formats: label -> dtype, all of `FLOAT_FORMATS` but float64 by default, whose
+    line is eight times as long as the next.
+    Raises ValueError for a factor that is not positive or is 1, and for a dtype outside `FLOAT_FORMATS`.
+    """
+    formats = (
+        {name: dtype for name, dtype in FLOAT_FORMATS.items() if name != "float64"} if formats is None else formats
+    )
+    limits = {name: describe(dtype) for name, dtype in formats.items()}
+    layers = [[_leaves_at(factor, dtype) for dtype in formats.values()] for factor in chains.values()]
+    return NumberLine(limits, dict(chains), torch.tensor(layers).reshape(len(chains), len(formats)))
+
+
+def _leaves_at(factor: float, dtype: torch.dtype) -> int:
+    return ceil(overflow_depth(factor, dtype)) if factor > 1 else underflow_depth(factor, dtype)

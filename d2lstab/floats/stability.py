@@ -1,0 +1,104 @@
+"""Formulas that lose their digits, beside the same formulas in a form that keeps them."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..arguments import name_of
+
+Formula = Callable[[Tensor], Tensor]
+
+
+def _naive_log_sum_exp(x: Tensor) -> Tensor:
+    return x.exp().sum(-1).log()
+
+
+def _log_sum_exp(x: Tensor) -> Tensor:
+    return x.logsumexp(-1)
+
+
+def _naive_log_softmax(x: Tensor) -> Tensor:
+    return x.softmax(-1).log()
+
+
+def _log_softmax(x: Tensor) -> Tensor:
+    return x.log_softmax(-1)
+
+
+def _naive_softplus(x: Tensor) -> Tensor:
+    return (1 + x.exp()).log()
+
+
+def _softplus(x: Tensor) -> Tensor:
+    return torch.logaddexp(x, torch.zeros_like(x))  # F.softplus returns x itself above its threshold
+
+
+def _naive_log_sigmoid(x: Tensor) -> Tensor:
+    return x.sigmoid().log()
+
+
+def _naive_log1p(x: Tensor) -> Tensor:
+    return (1 + x).log()
+
+
+def _naive_expm1(x: Tensor) -> Tensor:
+    return x.exp() - 1
+
+
+def _naive_norm(x: Tensor) -> Tensor:
+    return x.square().sum(-1).sqrt()
+
+
+def _norm(x: Tensor) -> Tensor:
+    # torch.linalg.vector_norm squares as well. A power of two of the size of the largest entry divides without error.
+    _, exponent = torch.frexp(x.abs().amax(-1, keepdim=True))
+    return torch.ldexp(_naive_norm(torch.ldexp(x, -exponent)), exponent.squeeze(-1))
+
+
+def _naive_variance(x: Tensor) -> Tensor:
+    return x.square().mean(-1) - x.mean(-1).square()
+
+
+def _variance(x: Tensor) -> Tensor:
+    return x.var(-1, correction=0)
+
+
+# name -> (naive, stable). Those that sum do so over the last axis, the others work entry by entry.
+STABLE_FORMS: dict[str, tuple[Formula, Formula]] = {
+    "log-sum-exp": (_naive_log_sum_exp, _log_sum_exp),
+    "log-softmax": (_naive_log_softmax, _log_softmax),
+    "softplus": (_naive_softplus, _softplus),
+    "log-sigmoid": (_naive_log_sigmoid, F.logsigmoid),
+    "log(1 + x)": (_naive_log1p, torch.log1p),
+    "exp(x) − 1": (_naive_expm1, torch.expm1),
+    "norm": (_naive_norm, _norm),
+    "variance": (_naive_variance, _variance),
+}
+
+
+def relative_error(
+    formula: Formula, x: Tensor, dtype: torch.dtype = torch.float32, *, exact: Formula | None = None
+) -> Tensor:
+    """|computed − exact| / |exact| of a formula computed in the dtype, float64, of the formula's shape.
+
+    x is rounded to the dtype first, and the rounding is not counted as an error. exact: a formula that float64
+    computes well, such as the stable one of a pair; the formula itself by default. The error is ∞ where the
+    formula gives ∞ or NaN and the exact value is finite, or gives anything but 0 for 0.
+    Raises TypeError unless x is a tensor of floats, ValueError if the device has no such operation in this dtype.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        given = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"x of type {given}\nexpected a tensor of floats, in float64 best of all")
+    rounded = x.to(dtype)
+    try:
+        computed = formula(rounded).double()
+    except (NotImplementedError, RuntimeError) as error:
+        raise ValueError(
+            f"{name_of(formula)} in {dtype} on {x.device.type}: {str(error).splitlines()[0]}\n"
+            "expected a dtype that this device computes in; emulate others: compute in float32, then round with .to()"
+        ) from error
+    truth = (formula if exact is None else exact)(rounded.double())
+    error = ((computed - truth) / truth).abs()
+    return torch.where(computed == truth, 0.0, error.nan_to_num(nan=torch.inf, posinf=torch.inf))

@@ -1,0 +1,147 @@
+"""Small transformers."""
+
+import copy
+from collections import OrderedDict
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..activations import Activation, check_elementwise
+from ..arguments import whole_numbers
+from ..initializers import Initializer, deepnorm, draw_weight, normal_, residual_factor
+from ..randomness import seeded
+from .plain import Layer, Norm, drawn, normalization, place
+from .residual import Block
+
+GPT2_NORMAL = partial(normal_, std=0.02)  # a habit, and not a rule: it knows nothing of the width
+
+
+class Attention(nn.Module):
+    """Self-attention with heads: (..., length, width) to the same shape.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
+    """
+
+    def __init__(self, width: int, heads: int, *, causal: bool = True, scale: float | None = None):
+        super().__init__()
+        self.query, self.key, self.value, self.output = (nn.Linear(width, width, device="cpu") for _ in range(4))
+        self.heads = heads
+        self.causal = causal
+        self.scale = scale  # of the logits; None is 1/√(width per head)
+
+    def forward(self, h: Tensor) -> Tensor:
+        query, key, value = (self._by_head(project(h)) for project in (self.query, self.key, self.value))
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal, scale=self.scale)
+        return self.output(mixed.transpose(-2, -3).flatten(-2))
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}, causal={self.causal}" + (f", scale={self.scale:g}" if self.scale else "")
+
+
+class Embedding(nn.Module):
+    """Tokens and their places: (..., length) whole numbers to (..., length, width)."""
+
+    def __init__(self, vocabulary: int, length: int, width: int):
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, width, device="cpu")
+        self.places = nn.Embedding(length, width, device="cpu")
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        places = torch.arange(tokens.shape[-1], device=tokens.device).expand(tokens.shape)
+        return self.tokens(tokens) + self.places(places)
+
+
+@torch.random.fork_rng(devices=[])  # torch fills every new module from the global random stream
+def transformer(
+    vocabulary: int,
+    width: int,
+    blocks: int,
+    *,
+    heads: int = 4,
+    length: int = 64,
+    activation: Activation = F.gelu,
+    initializer: Initializer = GPT2_NORMAL,
+    norm: Norm | None = nn.LayerNorm,
+    post_norm: bool = False,
+    skip: float = 1.0,
+    scaled_residual: bool = False,
+    with_deepnorm: bool = False,
+    tied: bool = False,
+    causal: bool = True,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> nn.Sequential:
+    """A transformer that maps tokens (batch, steps) to logits (batch, steps, vocabulary), as a Sequential.
+
+    embedding, then in each block attention and feed-forward (4 × width), each a branch of its own with its skip, then
+    norm and output. steps: at most `length`. The initializer fills every weight, embeddings too; biases start at 0.
+    norm: a function of the width, before each branch, or with post_norm after each addition; None for none.
+    skip: the factor of the skips; 0 leaves them out. scaled_residual: the last weight of each branch times
+    `residual_factor(blocks)`. with_deepnorm: post_norm, with `deepnorm(blocks)` for skips and weights. tied: the output's
+    weight is that of the tokens. causal: no step sees a later one.
+    Raises ValueError for sizes below 1, a width that heads does not divide, post_norm or with_deepnorm without norm, and
+    what `mlp` raises.
+    Sources: Radford et al. 2019 (the default); Xiong et al. 2020, arXiv:2002.04745; Wang et al. 2022, arXiv:2203.00555.
+    """
+    vocabulary, width, blocks, heads, length = whole_numbers(
+        vocabulary=vocabulary, width=width, blocks=blocks, heads=heads, length=length
+    )
+    check_elementwise(activation)
+    if width % heads:
+        raise ValueError(f"width={width} for heads={heads}\nexpected a width that heads divides")
+    post_norm = post_norm or with_deepnorm
+    if post_norm and norm is None:
+        raise ValueError("post_norm or with_deepnorm without norm\nexpected norm=, such as nn.LayerNorm")
+    skip = deepnorm(blocks).alpha if with_deepnorm else skip
+
+    def block(branch: nn.Module) -> Block:
+        if norm is None:
+            return Block(branch, skip=skip)
+        if post_norm:
+            return Block(branch, norm=normalization(norm, width), skip=skip)
+        return Block(nn.Sequential(OrderedDict(norm=normalization(norm, width), branch=branch)), skip=skip)
+
+    network = OrderedDict(embedding=Embedding(vocabulary, length, width))
+    branches = []
+    for index in range(1, blocks + 1):
+        attention = Attention(width, heads, causal=causal)
+        hidden = Layer(nn.Linear(width, 4 * width, device="cpu"), copy.deepcopy(activation))
+        feedforward = nn.Sequential(OrderedDict(hidden=hidden, output=nn.Linear(4 * width, width, device="cpu")))
+        branches += [attention, feedforward]
+        pair = OrderedDict(attention=block(attention), feedforward=block(feedforward))
+        network[f"block{index}"] = nn.Sequential(pair)
+    if norm is not None and not post_norm:
+        network["norm"] = normalization(norm, width)
+    network["output"] = nn.Linear(width, vocabulary, bias=False, device="cpu")
+    device, dtype = place(dtype, device)
+    network = drawn(nn.Sequential(network), initializer, seed, torch.float32, None)
+    _fill_embedding_(network.embedding, initializer, seed)
+    _rescale_(
+        branches, residual_factor(blocks) if scaled_residual else 1.0, deepnorm(blocks).beta if with_deepnorm else 1.0
+    )
+    if tied:
+        network.output.weight = network.embedding.tokens.weight
+    return network.to(device, dtype)
+
+
+@torch.no_grad()
+def _fill_embedding_(embedding: Embedding, initializer: Initializer, seed: int) -> None:
+    generator = seeded(2**33 + seed)
+    for table in (embedding.tokens, embedding.places):
+        table.weight.copy_(draw_weight(initializer, tuple(table.weight.shape), generator))
+
+
+@torch.no_grad()
+def _rescale_(branches: list[nn.Module], last: float, beta: float) -> None:
+    """The last weight of each branch times `last`; DeepNorm's weights, all but queries and keys, times `beta`."""
+    for branch in branches:
+        branch.output.weight.mul_(last)
+        others = [branch.value] if isinstance(branch, Attention) else [branch.hidden.linear]
+        for layer in (branch.output, *others):
+            layer.weight.mul_(beta)

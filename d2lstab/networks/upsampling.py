@@ -1,0 +1,48 @@
+"""Networks whose output is a larger picture."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..activations import Activation, check_elementwise
+from ..arguments import whole_numbers
+from ..initializers import Initializer, draw_for
+from ..randomness import seeded
+from .convolutional import convolution
+from .plain import drawn, number_list, plain_layers
+
+
+@torch.random.fork_rng(devices=[])  # torch fills every new convolution from the global random stream
+def upsampler(
+    channels: Sequence[int],
+    upscale: int,
+    activation: Activation,
+    *,
+    initializer: Initializer,
+    expand: Initializer | None = None,
+    kernel_size: int = 3,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> nn.Sequential:
+    """A sub-pixel network: (batch, channels[0], height, width) to pictures of as many channels, `upscale` times as large.
+
+    channels: the picture's and the hidden layers'. After these, `expand` is a convolution to upscale² channels for
+    each of the picture's, and `shuffle`, an nn.PixelShuffle, lays them out. expand: its initializer, such as
+    partial(icnr_, upscale=2); None takes the other one.
+    Raises ValueError for sizes below 1, an even kernel size, and what `mlp` raises.
+    Source: Shi et al. 2016, arXiv:1609.05158.
+    """
+    channels = number_list("channels", channels, at_least=1)
+    (upscale,) = whole_numbers(upscale=upscale)
+    check_elementwise(activation)
+    conv = convolution(kernel_size)
+    layers = plain_layers(conv, channels, activation, None)
+    layers["expand"] = conv(channels[-1], channels[0] * upscale**2)
+    layers["shuffle"] = nn.PixelShuffle(upscale)
+    network = drawn(nn.Sequential(layers), initializer, seed, dtype, device)
+    if expand is not None:
+        with torch.no_grad():
+            network.expand.weight.copy_(draw_for(network.expand, expand, seeded(2**33 + seed)))
+    return network

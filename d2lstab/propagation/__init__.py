@@ -1,0 +1,7 @@
+"""Signal propagation: how the size of a signal, and of its gradient, changes with depth."""
+
+from .layers import depth_sweep, propagate
+from .moments import Propagation
+from .networks import network_sweep
+
+__all__ = ["Propagation", "depth_sweep", "network_sweep", "propagate"]
