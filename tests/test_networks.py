@@ -191,3 +191,38 @@ def test_an_activation_that_is_no_function_of_a_tensor_is_refused(activation):
 def test_an_initializer_that_breaks_its_contract_is_named(initializer, error, says):
     with pytest.raises(error, match=f"(?s){says}.*\nexpected"):
         network(initializer=initializer)
+
+
+# Normalization
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.LayerNorm, nn.RMSNorm, partial(nn.GroupNorm, 2)])
+def test_a_norm_of_its_own_stands_between_each_linear_map_and_its_activation(norm):
+    made = network(widths=[5, 4, 6, 3], norm=norm, dtype=torch.float64)
+    h = normal(7, 5, generator=seeded(0), dtype=torch.float64)
+    norms = [layer.norm for layer in made[:-1]]
+    assert [len(module.weight) for module in norms] == [4, 6] and norms[0] is not norms[1]
+    expected = h
+    for layer, width in zip(made[:-1], (4, 6)):
+        expected = norm(width).double()(layer.linear(expected)).tanh()
+    torch.testing.assert_close(made(h), made.output(expected))
+
+
+def test_a_norm_changes_no_weight_that_a_seed_draws():
+    plain, normed = network().state_dict(), network(norm=nn.LayerNorm).state_dict()
+    assert all(torch.equal(value, normed[name]) for name, value in plain.items())
+    assert network().layer1.norm is None
+
+
+def test_a_norm_follows_dtype_and_seed_and_leaves_the_global_stream_alone():
+    state = torch.get_rng_state()
+    made = network(norm=nn.BatchNorm1d, dtype=torch.float64)
+    assert made.layer1.norm.weight.dtype == made.layer1.norm.running_mean.dtype == torch.float64
+    assert same(made, network(norm=nn.BatchNorm1d, dtype=torch.float64))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("norm", [lambda width: None, lambda width: width, lambda width: nn.LayerNorm])
+def test_a_norm_that_returns_no_module_is_refused(norm):
+    with pytest.raises(TypeError, match=r"norm\(4\) returned .*\nexpected a function of the width"):
+        network(norm=norm)

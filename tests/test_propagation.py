@@ -13,13 +13,17 @@ from torch.nn import functional as F
 from d2lstab import (
     ACTIVATIONS,
     INITIALIZERS,
+    batchnorm_gradient_factor,
     depth_sweep,
     he_normal_,
     lecun_normal_,
+    mlp,
+    network_sweep,
     normal,
     normal_,
     orthogonal_,
     propagate,
+    residual_mlp,
     seeded,
     xavier_normal_,
 )
@@ -397,3 +401,149 @@ def test_inputs_that_are_no_batch_are_refused(inputs):
 def test_an_activation_without_a_value_is_named(call):
     with pytest.raises(ValueError, match="activation sqrt returned NaN in layer 1\nexpected"):
         call()
+
+
+# Any Sequential
+
+
+def small_network(seed: int, **changes) -> nn.Sequential:
+    settings = {"widths": [8, 6, 7, 3], "activation": torch.tanh, "initializer": lecun_normal_}
+    return mlp(**settings | changes, seed=seed)
+
+
+BATCH = normal(5, 8, generator=seeded(0))
+
+
+@pytest.mark.parametrize("norm", [None, nn.BatchNorm1d, nn.LayerNorm])
+def test_a_network_sweep_is_what_forward_and_autograd_compute(norm):
+    sweep = network_sweep(partial(small_network, norm=norm), inputs=BATCH, seeds=[3])
+    signals = [BATCH.double().requires_grad_()]
+    for child in small_network(3, norm=norm, dtype=torch.float64):
+        signals.append(child(signals[-1]))
+        signals[-1].retain_grad()
+    signals[-1].backward(normal(5, 3, generator=seeded(3), dtype=torch.float64))
+    forward = torch.stack([signal.detach().square().mean().log() for signal in signals])
+    backward = torch.stack([signal.grad.square().mean().log() for signal in signals])
+    torch.testing.assert_close(sweep.forward[0], forward, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(sweep.backward[0], backward, rtol=1e-10, atol=1e-10)
+
+
+def test_by_hand_a_doubling_child_doubles_both_ways():
+    def double(seed):
+        return nn.Sequential(*[nn.ConvTranspose2d(1, 1, 1, bias=False) for _ in range(3)]).apply(fill_with_two)
+
+    def fill_with_two(module):
+        if hasattr(module, "weight"):
+            nn.init.constant_(module.weight, 2.0)
+
+    sweep = network_sweep(double, inputs=torch.ones(2, 1, 3, 3), seeds=range(2))
+    assert sweep.forward.shape == sweep.backward.shape == (2, 4)
+    torch.testing.assert_close(sweep.forward, log(4) * torch.arange(4).double().expand(2, 4))
+    torch.testing.assert_close(sweep.backward.diff(), torch.full((2, 3), -log(4)).double())
+
+
+def test_a_gradient_of_any_size_is_carried_and_a_signal_within_the_range_of_float64():
+    def steep(seed):
+        return nn.Sequential(*[nn.Linear(1, 1, bias=False) for _ in range(8)]).apply(
+            lambda module: isinstance(module, nn.Linear) and nn.init.constant_(module.weight, 1e30)
+        )
+
+    sweep = network_sweep(steep, inputs=torch.ones(2, 1) * 1e-30, seeds=[0])  # the gradient ends at 10^240
+    assert sweep.backward.isfinite().all() and sweep.forward[0, :6].isfinite().all()
+    assert float(sweep.backward[0, 0] - sweep.backward[0, -1]) == pytest.approx(16 * 30 * log(10), rel=1e-6)
+
+
+def test_batch_normalized_relu_layers_multiply_a_squared_gradient_as_theory_says():
+    def deep(seed):
+        return mlp([64] * 16, torch.relu, initializer=he_normal_, norm=nn.BatchNorm1d, seed=seed)
+
+    sweep = network_sweep(deep, inputs=normal(16, 64, generator=seeded(0)), seeds=range(40))
+    factor = (sweep.backward[:, 2:12] - sweep.backward[:, 3:13]).exp().mean(1)
+    within = 4 * float(factor.std()) / sqrt(40)
+    assert within < 0.05
+    assert float(factor.mean()) == pytest.approx(batchnorm_gradient_factor(torch.relu, 16), abs=within)
+
+
+def test_a_seed_means_the_same_sweep_alone_or_in_company():
+    together = network_sweep(small_network, inputs=BATCH, seeds=[4, 0, 7])
+    alone = network_sweep(small_network, inputs=BATCH, seeds=7)
+    assert torch.equal(together.forward[2:], alone.forward) and torch.equal(together.backward[2:], alone.backward)
+
+
+def test_a_sweep_leaves_models_inputs_and_random_streams_as_they_were():
+    def made(seed):
+        return nn.Sequential(
+            nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(6, 2)
+        )
+
+    model, inputs, stream = made(0).eval(), BATCH.clone(), torch.get_rng_state()
+    model.train()
+    model[0].weight.grad = torch.ones_like(model[0].weight)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        first = network_sweep(lambda seed: model, inputs=inputs, seeds=range(2))
+    assert torch.equal(torch.get_rng_state(), stream) and torch.equal(inputs, BATCH)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(model[0].weight.grad, torch.ones_like(model[0].weight)) and model[1].weight.grad is None
+    assert model.training and model[0].weight.requires_grad and model[0].weight.dtype == torch.float32
+    assert torch.equal(first.backward, network_sweep(lambda seed: model, inputs=inputs, seeds=range(2)).backward)
+    fresh = network_sweep(made, inputs=inputs, seeds=range(2))  # torch's own draws follow the seed
+    assert torch.equal(fresh.forward, network_sweep(made, inputs=inputs, seeds=range(2)).forward)
+
+
+def test_the_mode_of_a_model_decides_whose_statistics_count():
+    def model(seed, train):
+        return nn.Sequential(nn.BatchNorm1d(8)).train(train)
+
+    batch = network_sweep(partial(model, train=True), inputs=3 * BATCH, seeds=[0]).forward
+    stored = network_sweep(partial(model, train=False), inputs=3 * BATCH, seeds=[0]).forward
+    assert float(batch[0, 1]) == pytest.approx(0, abs=1e-5)
+    assert float(stored[0, 1] - stored[0, 0]) == pytest.approx(0, abs=1e-4)
+
+
+def test_what_lets_no_gradient_through_has_the_logarithm_of_zero():
+    class Constant(nn.Module):
+        def forward(self, h):
+            return torch.ones_like(h)
+
+    sweep = network_sweep(lambda seed: nn.Sequential(nn.Tanh(), Constant(), nn.Tanh()), inputs=BATCH, seeds=[0])
+    assert sweep.backward[0, :2].tolist() == [-torch.inf, -torch.inf] and sweep.backward[0, 2:].isfinite().all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+def test_a_network_sweep_on_a_gpu_gives_the_numbers_of_the_cpu():
+    deep = partial(residual_mlp, 8, 4, torch.relu, initializer=he_normal_, inputs=8, norm=nn.BatchNorm1d)
+    sweep = partial(network_sweep, lambda seed: deep(seed=seed), seeds=range(2))
+    torch.testing.assert_close(sweep(inputs=BATCH.cuda()).backward, sweep(inputs=BATCH).backward)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [torch.ones(8), torch.ones(0, 8), torch.ones(2, 8, dtype=torch.int64), [[1.0]], None],
+    ids=["one axis", "empty", "whole numbers", "a list", "nothing"],
+)
+def test_a_network_sweep_refuses_inputs_that_are_no_batch(inputs):
+    with pytest.raises(ValueError, match="inputs of .*\nexpected a floating tensor"):
+        network_sweep(small_network, inputs=inputs)
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
+def test_a_network_sweep_refuses_seeds_that_are_none(seeds):
+    with pytest.raises(ValueError, match="seed"):
+        network_sweep(small_network, inputs=BATCH, seeds=seeds)
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "says"),
+    [
+        (nn.Sequential(), ValueError, "empty Sequential"),
+        (nn.Linear(8, 8), TypeError, "returned Linear"),
+        (None, TypeError, "returned NoneType"),
+        (nn.Sequential(nn.Linear(8, 4), nn.Linear(5, 2)), ValueError, r"child '1', Linear, .* shape \(5, 4\)"),
+        (nn.Sequential(nn.LSTM(8, 4)), TypeError, "child '0', LSTM, returned tuple"),
+    ],
+    ids=["empty", "no Sequential", "nothing", "misfit", "no tensor"],
+)
+def test_a_network_sweep_refuses_what_is_no_chain_of_layers(model, error, says):
+    with pytest.raises(error, match=f"{says}.*\nexpected"):
+        network_sweep(lambda seed: model, inputs=BATCH)

@@ -81,7 +81,7 @@ def residual_convnet(
     positions stands before the last activation's linear map. norm: a function of the number of channels, such as
     nn.BatchNorm2d. Raises ValueError for an even kernel size, and what `residual_mlp` raises.
     """
-    inputs, outputs = whole_numbers(inputs=inputs, outputs=outputs)
+    channels, inputs, outputs = whole_numbers(channels=channels, inputs=inputs, outputs=outputs)
     conv = convolution(kernel_size)
     network = residual_blocks(
         conv, channels, blocks, activation, layers, norm, post_norm, branch_scale, train_scale, fixup

@@ -44,7 +44,8 @@ class Scale(nn.Module):
         return self.factor * h
 
     def extra_repr(self) -> str:
-        return f"factor={float(self.factor):g}{', trained' * isinstance(self.factor, nn.Parameter)}"
+        factor = float(torch.as_tensor(self.factor).detach())
+        return f"factor={factor:g}{', trained' * isinstance(self.factor, nn.Parameter)}"
 
 
 class Block(nn.Module):
@@ -102,7 +103,7 @@ def residual_mlp(
     scalar biases and factors are left to the layers' own biases.
 
     Raises ValueError for sizes below 1, post_norm without norm, fixup with norm or with one layer per branch, a factor
-    that is not finite, and what `mlp` raises; TypeError if norm returns no module.
+    that is not finite, and what `mlp` raises; TypeError if norm returns no module or the factor is no number.
     Sources: He et al. 2016, arXiv:1603.05027; Zhang et al. 2019, arXiv:1901.09321 (Fixup); De and Smith 2020,
     arXiv:2002.10444 (SkipInit); Bachlechner et al. 2021, arXiv:2003.04887 (ReZero).
     """
@@ -128,6 +129,8 @@ def residual_blocks(
         raise ValueError("post_norm=True without norm\nexpected norm=, such as nn.LayerNorm")
     if fixup and norm is not None:
         raise ValueError(f"fixup=True with norm={norm!r}\nexpected one of them: Fixup stands in for normalization")
+    if not isinstance(branch_scale, (int, float)):
+        raise TypeError(f"branch_scale={branch_scale!r} of type {type(branch_scale).__name__}\nexpected a number")
     if not -inf < branch_scale < inf:
         raise ValueError(f"branch_scale={branch_scale}\nexpected a finite number")
     if fixup:

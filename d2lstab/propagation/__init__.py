@@ -3,5 +3,6 @@
 from .layers import depth_sweep, propagate
 from .moments import Propagation
 from .networks import network_sweep
+from .states import StateGradients, state_gradients
 
-__all__ = ["Propagation", "depth_sweep", "network_sweep", "propagate"]
+__all__ = ["Propagation", "StateGradients", "depth_sweep", "network_sweep", "propagate", "state_gradients"]
