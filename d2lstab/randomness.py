@@ -1,5 +1,8 @@
 """The one source of random numbers: a CPU generator per seed, never the global one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Generator, Tensor
 
@@ -27,3 +30,11 @@ def normal(
     """
     drawn = torch.randn(shape, generator=generator, dtype=torch.float32)
     return drawn.to(dtype=floating_dtype(dtype), device=available_device(device))
+
+
+@contextmanager
+def global_stream(seed: int, device: torch.device) -> Iterator[None]:
+    """A context in which modules that draw from torch's global stream find it seeded; afterwards it is as it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed) if device.type == "cuda" else torch.default_generator.manual_seed(seed)
+        yield

@@ -1,14 +1,13 @@
 """Second moments along the children of any Sequential."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..arguments import seed_list
-from ..randomness import normal, seeded
+from ..randomness import global_stream, normal, seeded
 from ..threads import one_thread_on_two_cores
 from .moments import Propagation, log_square, near_one
 
@@ -44,7 +43,7 @@ def network_sweep(
 
 def _one_network(make_model, seed: int, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Forward and backward moments of one seed, (children + 1,) each."""
-    with torch.inference_mode(False), torch.enable_grad(), _stream_of(seed, inputs.device):
+    with torch.inference_mode(False), torch.enable_grad(), global_stream(seed, inputs.device):
         model = make_model(seed)
         if not isinstance(model, nn.Sequential):
             raise TypeError(f"make_model({seed}) returned {type(model).__name__}\nexpected an nn.Sequential")
@@ -97,11 +96,3 @@ def _backward(gradient: Tensor, passages: list[tuple[Tensor, Tensor]]) -> Tensor
         unit, exponent, size = near_one(gradient.reshape(1, -1), exponent)
         sizes.append(size)
     return log_square(sizes[::-1])
-
-
-@contextmanager
-def _stream_of(seed: int, device: torch.device) -> Iterator[None]:
-    """Modules that draw from torch's global stream find it seeded; afterwards it is as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed) if device.type == "cuda" else torch.default_generator.manual_seed(seed)
-        yield

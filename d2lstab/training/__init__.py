@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from tqdm.auto import tqdm
 
 from ..arguments import available_device, seed_list, whole_numbers
 from ..datasets import Dataset
-from ..randomness import seeded
+from ..randomness import global_stream, seeded
 from ..threads import one_thread_on_two_cores
 from .clipping import clip_by_global_norm_, clip_by_norm_, clip_by_value_, norm_over
 from .history import History, joined
@@ -89,7 +88,7 @@ def _fit(network, seeds, data, optimizer, loss, steps, batch, clip, schedule, wa
     updates, batches, done, interrupted = optimizer(network.trained.values()), _batches(data, batch, seeds), 0, False
     rate = _scheduler(schedule, updates) if schedule is not None else None
     try:
-        with _own_random_stream(seeds[0], data.inputs.device):
+        with global_stream(seeds[0], data.inputs.device):
             for step in range(steps):
                 updates.zero_grad()
                 losses = losses_of(network, loss, *next(batches))
@@ -120,7 +119,7 @@ def _fit(network, seeds, data, optimizer, loss, steps, batch, clip, schedule, wa
 
 
 def _model(make_model, seed: int, device: torch.device) -> nn.Module:
-    with _own_random_stream(seed, device):
+    with global_stream(seed, device):
         model = make_model(seed)
     if not isinstance(model, nn.Module):
         raise TypeError(f"make_model({seed}) returned {type(model).__name__}\nexpected an nn.Module")
@@ -164,11 +163,3 @@ def _accuracy(network, data: Dataset) -> Tensor:
         return torch.full((seeds,), torch.nan)
     outputs = network(data.test_inputs.expand(seeds, *data.test_inputs.shape))
     return (outputs.argmax(-1) == data.test_targets).to(torch.get_default_dtype()).flatten(1).mean(1).cpu()
-
-
-@contextmanager
-def _own_random_stream(seed: int, device: torch.device):
-    """Modules that draw from torch's global stream find it seeded; afterwards it is as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed) if device.type == "cuda" else torch.default_generator.manual_seed(seed)
-        yield
