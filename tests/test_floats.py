@@ -1,7 +1,8 @@
 """Floating-point formats: the limits, and where chains of factors leave them."""
 
+from decimal import Decimal, localcontext
 from itertools import accumulate, repeat
-from math import exp, inf, log, log1p, nan
+from math import exp, inf, log, log1p, log10, nan, sqrt
 from operator import mul
 
 import pytest
@@ -9,7 +10,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2lstab import FLOAT_FORMATS, describe, gaussian_lyapunov_exponents, overflow_depth, ulp, underflow_depth
+from d2lstab import (
+    FLOAT_FORMATS,
+    STABLE_FORMS,
+    describe,
+    gaussian_lyapunov_exponents,
+    largest_loss_scale,
+    lost_share,
+    normal,
+    number_line,
+    overflow_depth,
+    relative_error,
+    seeded,
+    smallest_loss_scale,
+    smallest_update,
+    stochastic_round,
+    ulp,
+    underflow_depth,
+)
 from tests.truth import ROWS, truth
 
 every_format = pytest.mark.parametrize("dtype", FLOAT_FORMATS.values(), ids=FLOAT_FORMATS.keys())
@@ -125,6 +143,194 @@ def test_a_larger_format_holds_a_longer_chain():
         assert depths == sorted(depths)
 
 
+# The number line
+
+
+def test_each_chain_leaves_each_format_at_its_depth():
+    line = number_line({"quarters": 0.25, "growth": 1.75})
+    assert list(line.formats) == [name for name in FLOAT_FORMATS if name != "float64"]
+    assert line.layers[0].tolist() == [75, 67, 13, 9, 5]
+    for layer, limits in zip(line.layers[1].tolist(), line.formats.values()):
+        assert 1.75 ** (layer - 1) <= limits.max < 1.75**layer
+    assert "quarters: float32 75" in repr(line)
+
+
+def test_the_number_line_is_drawn_in_powers_of_ten_with_a_marker_and_a_layer_for_each_chain():
+    line = number_line({"quarters": 0.25, "growth": 4.0}, formats={"half": torch.float16, "double": torch.float64})
+    ax = line.plot()
+    assert [text.get_text() for text in ax.texts] == ["13", "538", "8", "512"]
+    assert [text.get_ha() for text in ax.texts] == ["right", "right", "left", "left"]
+    assert [text.xy[0] for text in ax.texts] == pytest.approx([layer * log10(4) for layer in (-13, -538, 8, 512)])
+    normal_half = ax.patches[1]
+    assert normal_half.get_x() == pytest.approx(log10(describe(torch.float16).min_normal))
+    assert normal_half.get_x() + normal_half.get_width() == pytest.approx(log10(65504))
+    assert line.plot(ax) is ax
+
+
+@pytest.mark.parametrize("factor", [0, 1, -2, nan, inf])
+def test_a_chain_that_never_leaves_is_refused(factor):
+    with pytest.raises(ValueError, match=f"={factor}\n"):
+        number_line({"chain": factor})
+
+
+# Loss scaling
+
+gradient_sizes = st.floats(1e-12, 1e-2)
+
+
+@every_format
+@settings(deadline=None, max_examples=60)
+@given(gradient=gradient_sizes, sign=st.sampled_from([-1, 1]))
+def test_the_smallest_loss_scale_reaches_the_limit_and_half_of_it_does_not(dtype, gradient, sign):
+    limits = describe(dtype)
+    for full, limit in ((False, limits.min_subnormal), (True, limits.min_normal)):
+        scale = smallest_loss_scale(sign * gradient, dtype, normal=full)
+        assert gradient * scale >= limit
+        assert scale == 1 or gradient * scale / 2 < limit
+
+
+@every_format
+@settings(deadline=None, max_examples=60)
+@given(gradient=st.floats(1e-12, 1e12), sign=st.sampled_from([-1, 1]))
+def test_the_largest_loss_scale_leaves_it_finite_and_twice_that_does_not(dtype, gradient, sign):
+    scale, limits = largest_loss_scale(sign * gradient, dtype), describe(dtype)
+    assert gradient * scale <= limits.max
+    assert scale == 2.0**1023 or gradient * scale / limits.max > 0.5
+
+
+def test_loss_scales_by_hand():
+    assert smallest_loss_scale(3e-9, torch.float16) == 32
+    assert smallest_loss_scale(2.0**-24, torch.float16) == 1
+    assert smallest_loss_scale(2.0**-24, torch.float16, normal=True) == 2**10
+    assert largest_loss_scale(1.0, torch.float16) == 2**15
+    assert largest_loss_scale(65504.0, torch.float16) == 1
+    assert largest_loss_scale(65505.0, torch.float16) == 0.5
+    assert largest_loss_scale(1e-300, torch.float64) == 2.0**1023
+
+
+# Formulas and their stable forms
+
+HARD = {
+    "log-sum-exp": [800.0, 799.0, -900.0],
+    "log-softmax": [200.0, 0.0],
+    "softplus": [-20.0, 0.5, 95.0],
+    "log-sigmoid": [-104.0, -1.0, 12.0],
+    "log(1 + x)": [1e-9, 0.3, -0.5],
+    "exp(x) − 1": [1e-9, -2.0, 10.0],
+    "norm": [3e30, 4e30, 1e-30],
+    "variance": [10_000.0, 10_001.0, 10_003.0],
+}
+EXACT = {
+    "log-sum-exp": lambda x: [sum(v.exp() for v in x).ln()],
+    "log-softmax": lambda x: [v - sum(w.exp() for w in x).ln() for v in x],
+    "softplus": lambda x: [(1 + v.exp()).ln() for v in x],
+    "log-sigmoid": lambda x: [-(1 + (-v).exp()).ln() for v in x],
+    "log(1 + x)": lambda x: [(1 + v).ln() for v in x],
+    "exp(x) − 1": lambda x: [v.exp() - 1 for v in x],
+    "norm": lambda x: [sum(v * v for v in x).sqrt()],
+    "variance": lambda x: [sum(v * v for v in x) / len(x) - (sum(x) / len(x)) ** 2],
+}
+
+
+def in_decimals(name: str, x: torch.Tensor) -> torch.Tensor:
+    with localcontext() as context:
+        context.prec = 150
+        values = EXACT[name]([Decimal(v) for v in x.double().tolist()])
+    return torch.tensor([float(value) for value in values], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", STABLE_FORMS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_stable_form_of_every_pair_agrees_with_exact_arithmetic(name, dtype):
+    x = torch.tensor(HARD[name], dtype=torch.float64).to(dtype)
+    stable = STABLE_FORMS[name][1](x).double().flatten()
+    exact = in_decimals(name, x)
+    # log-softmax of the largest logit is e^-200 in exact arithmetic and 0 in a form that subtracts.
+    torch.testing.assert_close(stable, exact, rtol=4 * describe(dtype).eps, atol=1e-80)
+
+
+@pytest.mark.parametrize("name", STABLE_FORMS)
+def test_the_naive_form_of_every_pair_is_the_same_formula_and_loses_its_digits(name):
+    naive, stable = STABLE_FORMS[name]
+    mild = torch.tensor([0.3, 1.2, 0.7], dtype=torch.float64)
+    torch.testing.assert_close(naive(mild), stable(mild), rtol=1e-13, atol=0)
+    hard = torch.tensor(HARD[name], dtype=torch.float64)
+    assert relative_error(naive, hard, exact=stable).max() >= 0.5
+    assert relative_error(stable, hard, exact=stable).max() < 4 * describe(torch.float32).eps
+
+
+def test_every_form_of_a_pair_takes_leading_axes_and_keeps_gradients_finite():
+    for name, (_, stable) in STABLE_FORMS.items():
+        x = torch.tensor([HARD[name]] * 2, requires_grad=True)
+        result = stable(x)
+        assert result.shape in ((2,), x.shape)
+        torch.testing.assert_close(result[0], stable(x[0]))
+        result.sum().backward()
+        assert x.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_relative_error_is_measured_against_float64_after_rounding_the_input(dtype):
+    x = torch.rand(1000, generator=seeded(0), dtype=torch.float64) + 1
+    error = relative_error(torch.square, x, dtype)
+    assert error.dtype == torch.float64
+    assert 0.3 * describe(dtype).eps < error.max() <= 0.5 * describe(dtype).eps  # a product is rounded to the nearest
+    assert relative_error(lambda x: x, x, dtype).max() == 0  # the rounding of the input is not counted
+
+
+def test_a_relative_error_is_infinite_where_nothing_is_right():
+    x = torch.tensor([1000.0, 0.0, 1.0], dtype=torch.float64)
+    assert relative_error(torch.exp, x).tolist()[:2] == [0, 0]  # exp(1000) is infinite in float64, too
+    assert relative_error(lambda x: x.exp().log(), x, exact=lambda x: x).tolist() == [inf, 0, 0]
+    assert relative_error(lambda x: x + 1, x, exact=lambda x: 0 * x)[1] == inf
+    assert relative_error(lambda x: x / 0 * 0, x, exact=lambda x: x)[2] == inf
+
+
+# Updates
+
+
+@every_format
+@settings(deadline=None, max_examples=60)
+@given(share=st.floats(0, 1), sign=st.sampled_from([-1, 1]))
+def test_below_the_smallest_update_nothing_moves_and_above_it_something_does(dtype, share, sign):
+    limits = describe(dtype)
+    weight = rounded(exp(share * log(limits.max / 4) + (1 - share) * log(4 * limits.min_normal)), dtype)
+    update = smallest_update(sign * weight, dtype)
+    assert 2 * update == next_up(weight, dtype) - weight
+    if dtype != torch.float64:  # where the sum would be rounded before it is converted
+        assert rounded(sign * (weight + 0.99 * update), dtype) == sign * weight
+        assert rounded(sign * (weight + 1.01 * update), dtype) != sign * weight
+
+
+def test_the_share_of_lost_updates_by_hand():
+    weights = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0])
+    updates = torch.tensor([2.0**-25, 2.0**-23, -(2.0**-24), 0.0, 1e-30])
+    assert lost_share(weights, updates) == 1 / 4  # the fourth was not meant to move
+    assert lost_share(weights.bfloat16(), updates) == 3 / 4
+    assert lost_share(weights, torch.zeros(5)) != lost_share(weights, torch.zeros(5))  # NaN
+
+
+@every_format
+def test_stochastic_rounding_gives_neighbours_and_keeps_the_mean(dtype):
+    limits = describe(dtype)
+    for x in (1 + 0.3 * limits.eps, -1 - 0.3 * limits.eps, 3 + 0.4 * limits.eps, 0.3 * limits.min_subnormal):
+        if dtype == torch.float64:
+            continue  # nothing lies between its numbers
+        drawn = stochastic_round(torch.full((40_000,), x, dtype=torch.float64), dtype, generator=seeded(0)).double()
+        gap = ulp(x, dtype)
+        assert set(((drawn - x) / gap).abs().lt(1).tolist()) == {True}
+        assert len(drawn.unique()) == 2
+        assert float((drawn - x).mean()) / gap == pytest.approx(0, abs=4 * 0.5 / sqrt(40_000))
+
+
+@every_format
+def test_stochastic_rounding_leaves_numbers_of_the_format_as_they_are(dtype):
+    limits = describe(dtype)
+    x = [0.0, 1.0, -1.5, limits.max, -limits.max, limits.min_normal, limits.min_subnormal, 3 * limits.min_subnormal]
+    x = torch.tensor(x, dtype=torch.float64)
+    assert torch.equal(stochastic_round(x, dtype, generator=seeded(0)).double(), x)
+
+
 # The reference table
 
 
@@ -161,6 +367,20 @@ def test_truth_exponentials(row):
     assert value["integer_counting_stalls_at"] == 2 / limits.eps
 
 
+@rows("fp.lyap_firstpassage")
+def test_truth_the_factor_at_which_a_product_overflows(row):
+    product, factors = torch.eye(4).expand(4000, 4, 4), torch.ones(4000)
+    for factor in normal(240, 4000, 4, 4, generator=seeded(0)):
+        product = factor @ product
+        factors += product.isfinite().flatten(1).all(1)
+    value, z = row["value"], row["tolerance"]["z"]
+    error = sqrt(value["sd"] ** 2 / 4000 + row["stderr"]["mean"] ** 2)
+    assert float(factors.mean()) == pytest.approx(value["mean"], abs=z * error)
+    assert float(factors.std()) == pytest.approx(value["sd"], rel=z / sqrt(2 * 4000))
+    for name, share in (("q05", 0.05), ("median", 0.5), ("q95", 0.95)):
+        assert float(factors.quantile(share)) == pytest.approx(value[name], abs=row["tolerance"]["quantile_abs"])
+
+
 def test_truth_softmax_gap():
     row = ROWS["fp.logsoftmax_gap"]
     gap = -log(describe(torch.float32).min_subnormal / 2)
@@ -195,3 +415,35 @@ def test_a_growth_that_never_overflows_is_refused(growth):
 def test_a_number_beyond_the_format_has_no_ulp(x):
     with pytest.raises(ValueError, match=f"^x={x} in torch.float16\n"):
         ulp(x, torch.float16)
+
+
+@pytest.mark.parametrize("gradient", [0, nan, inf, -inf])
+@pytest.mark.parametrize("scale", [smallest_loss_scale, largest_loss_scale])
+def test_a_gradient_that_no_scale_moves_is_refused(scale, gradient):
+    with pytest.raises(ValueError, match=f"^gradient={gradient}\n"):
+        scale(gradient, torch.float16)
+
+
+@pytest.mark.parametrize("x", [1.0, [1.0], torch.tensor([1]), None])
+def test_a_relative_error_needs_floats(x):
+    with pytest.raises(TypeError, match="^x of type "):
+        relative_error(torch.exp, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.float8_e4m3fn])
+def test_an_operation_that_a_device_does_not_have_is_named(dtype):
+    with pytest.raises(ValueError, match=f"^log1p in {dtype} on cpu: .*\nexpected a dtype .* emulate"):
+        relative_error(torch.log1p, torch.tensor([0.5]), dtype)
+    with pytest.raises(ValueError, match="^dtype=torch.int32\n"):
+        relative_error(torch.log1p, torch.tensor([0.5]), torch.int32)
+
+
+def test_updates_have_the_shape_of_their_weights():
+    with pytest.raises(ValueError, match=r"^weights of shape \(2,\), updates of shape \(3,\)\n"):
+        lost_share(torch.ones(2), torch.ones(3))
+
+
+@pytest.mark.parametrize("x", [torch.tensor([1e6]), torch.tensor([nan]), torch.tensor([1.0]).half(), torch.tensor([1])])
+def test_what_cannot_be_rounded_by_chance_is_refused(x):
+    with pytest.raises(ValueError, match="^x of torch"):
+        stochastic_round(x, torch.float16, generator=seeded(0))

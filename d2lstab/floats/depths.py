@@ -7,7 +7,7 @@ from math import ceil, inf, log, log2, log10
 import torch
 from torch import Tensor
 
-from ..plotting import Axes, new_axes
+from ..plotting import COLOURS, Axes, new_axes
 from ..results import Result
 from .formats import FLOAT_FORMATS, FloatFormat, describe
 
@@ -61,7 +61,7 @@ class NumberLine(Result):
     def plot(self, ax: Axes | None = None) -> Axes:
         """Axes with one bar per format on a log₁₀ axis, and a marker with the layer where each chain leaves it."""
         rows, lanes = len(self.formats), len(self.chains)
-        ax = new_axes(ax, figsize=(9, 1.2 + 0.25 * rows * (1 + lanes)))
+        ax = new_axes(ax, figsize=(9, 0.9 + 0.18 * rows * (1 + lanes)))
         for row, limits in enumerate(self.formats.values()):
             low, normal, high = (log10(edge) for edge in (limits.min_subnormal, limits.min_normal, limits.max))
             ax.barh(row, normal - low, left=low, height=0.8, color=_PALE, label="subnormal" if row == 0 else None)
@@ -69,30 +69,26 @@ class NumberLine(Result):
                 row, high - normal, left=normal, height=0.8, color=_INK, alpha=0.55, label=None if row else "normal"
             )
         for lane, (name, factor) in enumerate(self.chains.items()):
-            (line,) = ax.plot([], [], linestyle="", marker=_MARKERS[lane % len(_MARKERS)], label=name)
-            for row, limits in enumerate(self.formats.values()):
-                self._leaving(ax, limits, row + 0.7 * (lane + 0.5) / lanes - 0.35, factor, lane, row, line)
+            (line,) = ax.plot(
+                [], [], linestyle="", marker=_MARKERS[lane % 6], color=COLOURS[lane % len(COLOURS)], label=name
+            )
+            for row in range(rows):
+                y = row + 0.7 * (lane + 0.5) / lanes - 0.35
+                self._leaving(ax, y, int(self.layers[lane, row]), log10(factor), line)
         ax.set_yticks(range(rows), self.formats)
         ax.invert_yaxis()
         ax.set(xlabel="log₁₀ of a positive number")
-        ax.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False)
+        ax.legend(loc="lower right")  # where the narrow formats leave room
         return ax
 
-    def _leaving(self, ax: Axes, limits: FloatFormat, y: float, factor: float, lane: int, row: int, line) -> None:
-        """Draws the chain's way from 1 to the end of the format, and the layer at which it is gone."""
-        layer = int(self.layers[lane, row])
-        ax.plot([0, layer * log10(factor)], [y, y], color=line.get_color(), linestyle="-", linewidth=1)
-        ax.plot(layer * log10(factor), y, color=line.get_color(), marker=line.get_marker(), markersize=5)
-        side = -1 if factor < 1 else 1
-        ax.annotate(
-            str(layer),
-            (layer * log10(factor), y),
-            xytext=(6 * side, 0),
-            textcoords="offset points",
-            ha="right" if side < 0 else "left",
-            va="center",
-            fontsize=9,
-        )
+    @staticmethod
+    def _leaving(ax: Axes, y: float, layer: int, step: float, like) -> None:
+        """Draws a chain's way from 1 to the end of a format, in steps of log₁₀ factor, and the layer it ends at."""
+        ax.plot([0, layer * step], [y, y], color=like.get_color(), linestyle="-", linewidth=1)
+        ax.plot(layer * step, y, color=like.get_color(), marker=like.get_marker(), markersize=5)
+        offset, side = ((-6, 0), "right") if step < 0 else ((6, 0), "left")
+        place = {"xytext": offset, "textcoords": "offset points", "ha": side, "va": "center"}
+        ax.annotate(str(layer), (layer * step, y), fontsize=9, **place)
 
 
 def number_line(chains: Mapping[str, float], *, formats: Mapping[str, torch.dtype] | None = None) -> NumberLine:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..arguments import name_of
+from .formats import describe
 
 Formula = Callable[[Tensor], Tensor]
 
@@ -86,15 +87,16 @@ def relative_error(
     x is rounded to the dtype first, and the rounding is not counted as an error. exact: a formula that float64
     computes well, such as the stable one of a pair; the formula itself by default. The error is ∞ where the
     formula gives ∞ or NaN and the exact value is finite, or gives anything but 0 for 0.
-    Raises TypeError unless x is a tensor of floats, ValueError if the device has no such operation in this dtype.
+    Raises TypeError unless x is a tensor of floats, ValueError for a dtype outside `FLOAT_FORMATS` and for an operation
+    that the device does not have in this dtype.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         given = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"x of type {given}\nexpected a tensor of floats, in float64 best of all")
-    rounded = x.to(dtype)
+    rounded = x.to(describe(dtype).dtype)
     try:
         computed = formula(rounded).double()
-    except (NotImplementedError, RuntimeError) as error:
+    except NotImplementedError as error:
         raise ValueError(
             f"{name_of(formula)} in {dtype} on {x.device.type}: {str(error).splitlines()[0]}\n"
             "expected a dtype that this device computes in; emulate others: compute in float32, then round with .to()"

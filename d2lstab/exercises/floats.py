@@ -1,0 +1,34 @@
+"""Exercises of chapter 11: what a float can carry."""
+
+from math import exp
+
+import torch
+
+from ..floats import FLOAT_FORMATS, overflow_depth, smallest_loss_scale
+from ..products import gaussian_lyapunov_exponents
+from .judging import close, exercise
+
+
+@exercise("11.1")
+def _overflow_of_wide_products(answer) -> str | None:
+    growth = exp(gaussian_lyapunov_exponents(256)[0])
+    hint = "ln of the largest float32, over the top exponent for n = 256."
+    return close(answer, overflow_depth(growth, torch.float32), 0.05, hint)
+
+
+@exercise("11.2")
+def _loss_scale(answer) -> str | None:
+    expected = smallest_loss_scale(3e-9, torch.float16)
+    return close(answer, expected, 0, "The smallest float16 is 2^-24; look for a power of two.")
+
+
+@exercise("11.3")
+def _closest_format(answer) -> str | None:
+    formats = [FLOAT_FORMATS[name] for name in ("bfloat16", "float16", "float8_e5m2")]
+    for x in (1e5, 1.001, 3e-6, -3e4, 2e-5, -1e-9, 0.3):
+        exact = torch.tensor(x, dtype=torch.float64)
+        errors = [abs(float(exact.to(dtype).double()) - x) for dtype in formats]
+        said = answer(x, formats)
+        if said not in formats or errors[formats.index(said)] > min(errors):
+            return f"for {x:g} your function chose {said}, and there is a format that stores it more closely."
+    return None
