@@ -44,6 +44,7 @@ def train(
     each with a leading seeds axis, and changes them in place, such as partial(clip_by_global_norm_, limit=1.0).
     schedule(optimizer) returns one of torch's schedulers, such as partial(LinearLR, start_factor=0.01,
     total_iters=50) for a warm-up; it moves on after each step. movement: also record how far each parameter moves.
+    Under torch.autocast let loss begin with outputs.float(): vmap hides it from autocast's own conversion.
 
     The parameters of all seeds are stacked and move through one optimizer, each layer one batched product where
     its kind is known (those of `mlp` and its siblings, torch's own linear, convolutional and normalizing layers in a
