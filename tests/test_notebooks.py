@@ -12,6 +12,7 @@ from base64 import b64decode
 import nbformat
 import pytest
 
+import d2lstab
 from tests.execute_notebooks import FOLDER, PICTURE, picture
 
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -142,3 +143,15 @@ def test_a_changed_digit_a_missing_output_and_an_exception_fail_and_are_named(tm
     failed = re.findall(r"^FAILED .*broken\.ipynb::Cell (\d)", run.stdout, re.MULTILINE)
     assert (failed, run.returncode) == (["0", "1", "2"], 1), run.stdout
     assert "1 passed" in run.stdout
+
+
+def test_every_function_that_the_map_of_the_notes_names_exists_and_every_section_has_its_place():
+    text = prose(FOLDER / "00_start_here.ipynb")
+    table = text.partition("## Where is each statement of the notes?")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| §")]
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row[3])}
+    assert len(names) > 40
+    assert not {name for name in names if not hasattr(d2lstab, name)}
+    assert not {number for row in rows for number in re.findall(r"\d\d", row[2])} - {path.name[:2] for path in PATHS}
+    sections = {row[0].strip() for row in rows}
+    assert sections == {"§1", "§2", "§3", "§4", *(f"§5.{part}" for part in range(1, 7))}

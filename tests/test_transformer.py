@@ -178,6 +178,33 @@ def test_the_stream_of_pre_and_post_norm_has_the_second_moment_of_the_reference_
         assert float(torch.stack(found).mean()) == pytest.approx(row["value"][name], rel=row["tolerance"]["rel"])
 
 
+@truth("xiong.statement")
+@pytest.mark.parametrize("post_norm", [False, True])
+def test_the_last_feedforward_gradient_falls_with_depth_as_the_reference_table_says(row, post_norm):
+    found = []
+    for seed in range(8):
+        norms = []
+        for blocks in (4, 32):
+            model = transformer(
+                64,
+                64,
+                blocks,
+                length=16,
+                activation=torch.relu,
+                causal=False,
+                initializer=lecun_normal_,
+                post_norm=post_norm,
+                seed=seed,
+            )
+            h = normal(4, 16, 64, generator=seeded(seed))
+            F.cross_entropy(model[1:](h).flatten(0, 1), torch.arange(64)).backward()
+            [*_, last] = [parameter for parameter in model.parameters() if parameter.shape == (64, 4 * 64)]
+            norms.append(last.grad.norm())
+        found.append((norms[1] / norms[0]).log() / log(8))
+    expected = row["value"]["post_ln_L_exponent" if post_norm else "pre_ln_L_exponent"]
+    assert float(torch.stack(found).mean()) == pytest.approx(expected, abs=row["tolerance"]["abs"])
+
+
 @pytest.mark.parametrize(("switches", "together"), [({}, True), ({"tied": True}, True)], ids=["plain", "tied"])
 def test_transformers_learn_together_as_alone(switches, together):
     data, alphabet = characters(length=8)
