@@ -27,8 +27,10 @@ test: $(BOOT) ## run all tests, every cell of every chapter among them
 notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names some of them
 	$(UV) run python tests/execute_notebooks.py $(ARGS)
 
-bench: $(BOOT) ## print the benchmark table
-	$(UV) run python benchmarks/run.py $(ARGS)
+bench: $(BOOT) ## print the benchmark tables: speed, watching and diagnosing, predicting training
+	$(UV) run python -m benchmarks.run
+	$(UV) run python -m benchmarks.recording
+	$(UV) run python -m benchmarks.trainability
 
 lint: $(BOOT) ## check the style of the code
 	$(UV) run ruff check

@@ -1,6 +1,6 @@
 """What the package costs beside the loop a reader would otherwise write: ratios within one run.
 
-    make bench
+    python -m benchmarks.run
 
 Each pair is timed in turn, several times over, on one thread; the table shows the median ratio and its range.
 """

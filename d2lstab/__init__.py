@@ -95,7 +95,7 @@ from .products import (
     lyapunov_trace,
     random_product,
 )
-from .propagation import Propagation, depth_sweep, network_sweep, propagate
+from .propagation import Propagation, StateGradients, depth_sweep, network_sweep, propagate, state_gradients
 from .randomness import normal, seeded
 from .recording import SignalRow, Signals, record
 from .remedies import PATIENTS, REMEDIES, Patient, RemedyMatrix, remedy_matrix

@@ -14,9 +14,10 @@ FLOORS = [
     {"arguments", "plotting", "results", "threads"},
     {"activations", "floats", "randomness"},
     {"initializers", "mean_field", "products"},
-    {"networks", "datasets"},
+    {"networks", "datasets", "recording"},
     {"propagation", "jacobians"},
     {"training"},
+    {"remedies", "diagnosis"},
     {"exercises"},
 ]
 PACKAGE = Path(d2lstab.__file__).parent

@@ -1,6 +1,7 @@
 """Answers that check themselves: feedback on the chapters' exercises."""
 
 from . import (
+    diagnosis,
     floats,
     gradients,
     normalization,
@@ -18,6 +19,7 @@ from .judging import EXERCISES, check
 __all__ = [
     "EXERCISES",
     "check",
+    "diagnosis",
     "floats",
     "gradients",
     "normalization",

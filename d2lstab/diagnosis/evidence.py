@@ -1,0 +1,142 @@
+"""All that the rules look at: one look or two, and what was computed from them once."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite, isnan, nan, prod, sqrt
+
+import torch
+from torch import Tensor, nn
+
+from ..recording import SignalRow
+from ..recording.modules import named_modules
+from ..recording.statistics import norm, tensors_in
+from .examination import Look, chance, examine, spread
+from .origin import Origin
+from .subject import Subject
+from .trainability import Trainability
+from .trial import Trial
+
+NOT_MEASURED = Trainability(nan, nan, note="a pass is not finite")
+
+
+@dataclass
+class Evidence:
+    """What is known about a borrowed network; only good while it is borrowed."""
+
+    subject: Subject
+    first: Look
+    trial: Trial | None = None
+    trainability: Trainability = NOT_MEASURED
+    broken: str = ""  # the pass that is not finite: "forward" or "backward"
+    origin: Origin | None = None  # where that begins, if an operation was caught at it
+
+    @cached_property
+    def rows(self) -> list[SignalRow]:
+        return self.first.signals.rows
+
+    @cached_property
+    def look(self) -> Look:
+        """The first look, or the second, after a small step: a weight that is 0 hides all that lies behind it."""
+        blocked = spread(self.first.output, self.subject.batch) == 0 or any(
+            gradient is not None and not gradient.any() for gradient in self.first.gradients.values()
+        )
+        again = after_small_step(self.subject, self.first) if blocked else self.first
+        return again if isfinite(again.loss) else self.first
+
+    @cached_property
+    def seen_again(self) -> list[SignalRow]:
+        """The rows of that look."""
+        return self.look.signals.rows
+
+    @cached_property
+    def chance(self) -> float:
+        """The loss of a constant answer."""
+        output = self.first.output
+        return nan if output is None else chance(self.subject, output)
+
+    @cached_property
+    def scale(self) -> float:
+        """The size of the loss: what changes of it are compared with."""
+        known = [abs(value) for value in (self.chance, self.first.loss) if not isnan(value)]
+        return min((value for value in known if value > 0), default=1.0)
+
+    @cached_property
+    def spread(self) -> float:
+        """How much differs between samples, of the outputs or of what their layer is given.
+
+        What it is given counts only as far as it is not tiny: beside a bias it must be heard.
+        """
+        given = [min(1.0, 2 * sqrt(row.moment)) * row.variation for row in self.seen_again[-2:-1]]
+        known = [spread(self.look.output, self.subject.batch), *given]
+        return max((value for value in known if not isnan(value)), default=nan)
+
+    @cached_property
+    def input(self) -> Tensor | None:
+        """The first floating input."""
+        found = tensors_in((self.subject.inputs, self.subject.keywords))
+        return next((each for each in found if each.is_floating_point()), None)
+
+    @property
+    def input_moment(self) -> float:
+        """E x² of the inputs."""
+        return nan if self.input is None else float(norm(self.input.detach())) ** 2 / self.input.numel()
+
+    def sensitivity(self, row: SignalRow) -> float:
+        """‖g‖ ‖h‖ over the loss: the relative change of the loss per relative change of this layer's output."""
+        return sqrt(row.gradient * row.moment) * prod(row.shape) / self.scale
+
+    @cached_property
+    def copied(self) -> list[str]:
+        """The names of trained weights whose units, entries of the first axis, agree in values and in gradients."""
+        named, gradients = dict(self.subject.model.named_parameters()), self.look.gradients
+        return [
+            name
+            for name, gradient in gradients.items()
+            if gradient is not None and are_copies(named[name]) and are_copies(gradient)
+        ]
+
+    def forget_gradients(self) -> None:
+        """Frees the gradients, after all that is learnt from them: they are as large as the model."""
+        _ = self.look, self.copied
+        self.first.gradients.clear()
+        self.look.gradients.clear()
+
+    @property
+    def trains(self) -> float:
+        """How likely it trains: with the optimizer given, or with the better of the two; NaN where not measured."""
+        answers, optimizer = self.trainability, self.subject.optimizer
+        if optimizer is None:
+            return max((each for each in (answers.sgd, answers.adam) if not isnan(each)), default=nan)
+        return answers.sgd if isinstance(optimizer, torch.optim.SGD) else answers.adam
+
+    @cached_property
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules by the names that rows have."""
+        return dict(named_modules(self.subject.model))
+
+
+def after_small_step(subject: Subject, look: Look) -> Look:
+    """A second look, each parameter moved down its gradient by a tenth of the size such a parameter usually has."""
+    named = dict(subject.model.named_parameters())
+    with torch.no_grad():
+        for name, gradient in look.gradients.items():
+            if gradient is None or not gradient.any() or not gradient.isfinite().all():
+                continue
+            parameter = named[name]
+            usual = 1 / sqrt(max(1, parameter[0].numel())) if parameter.dim() > 1 else 0.1
+            size = max(float(norm(parameter)) / sqrt(parameter.numel()), usual)
+            direction = gradient / gradient.abs().max()  # its square would underflow
+            parameter.sub_(direction * (0.1 * size * sqrt(direction.numel()) / norm(direction)).to(parameter.dtype))
+    try:
+        return examine(subject)
+    finally:
+        subject.restore()
+
+
+def are_copies(tensor: Tensor) -> bool:
+    """Whether there are several entries of the first axis, and all agree to rounding."""
+    if tensor.dim() < 2 or len(tensor) < 2 or tensor.layout is not torch.strided:
+        return False
+    rows = tensor.detach().flatten(1)
+    size = float(norm(rows)) / rows.numel() ** 0.5
+    return float((rows - rows[0]).abs().max()) <= 1e-4 * size or size == 0

@@ -1,0 +1,112 @@
+"""What mean-field theory expects of the layers that were found."""
+
+from collections import Counter
+from functools import cache
+from math import isfinite, isnan, log, nan, sqrt
+
+import torch
+from torch import nn
+
+from ..initializers import fans
+from ..mean_field import critical_sigma_w
+from ..mean_field.quadrature import moments, panels_of
+from ..recording import SignalRow
+from ..recording.functional import BENDING
+from ..recording.statistics import norm
+
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_RECTIFIERS = ("ReLU", "LeakyReLU", "PReLU", "ReLU6")
+_NAMED = {kind.__name__: f for kind, f in BENDING.items()}
+_UNCHANGED = ("Flatten", "Identity", "Unflatten")
+_GRID = torch.logspace(-8, 8, 129, dtype=torch.float64)
+
+
+@cache
+def critical_scale(kind: str) -> float:
+    """σ_w = √fan_in · std at which an activation keeps signals and gradients; √2 for rectifiers, 1 without one."""
+    if kind in _RECTIFIERS:
+        return sqrt(2)
+    try:
+        return critical_sigma_w(_NAMED[kind])
+    except (KeyError, ValueError):  # no activation, or none at which there is an edge of chaos
+        return 1.0
+
+
+def critical_gain(model: nn.Module) -> float:
+    """The critical scale of the activation that most of the model's modules are."""
+    kinds = Counter(type(each).__name__ for each in model.modules())
+    found = [kind for kind, _ in kinds.most_common() if kind in _NAMED or kind in _RECTIFIERS]
+    return critical_scale(found[0]) if found else sqrt(2)
+
+
+def scale_advice(evidence) -> tuple[str, str]:
+    """How the weights compare with the critical scale, for the evidence, and the initialization that has it."""
+    kinds = Counter(row.kind for row in evidence.rows if row.kind in _NAMED or row.kind in _RECTIFIERS)
+    kind = kinds.most_common(1)[0][0] if kinds else "a linear network"
+    layers = [
+        (row.label, float(norm(module.weight.detach())) / sqrt(module.weight.numel()), fans(module).fan_in)
+        for row in evidence.rows
+        if isinstance(module := evidence.modules.get(row.name), _LAYERS) and row.call == 1 and module.weight.numel() > 1
+    ]
+    critical = critical_scale(kind)
+    hidden = layers[:-1] or layers
+    off = [each for each in hidden if not 0.8 < each[1] * sqrt(each[2]) / critical < 1.25]
+    if not off:
+        return "", "nn.LayerNorm or nn.BatchNorm1d before each activation, or residual connections"
+    (_, std, fan_in), where = off[0], off[0][0] if len(off) == 1 else f"{off[0][0]} … {off[-1][0]}"
+    if kind in ("Sigmoid", "Softplus", "Hardsigmoid", "LogSigmoid"):
+        return f"; weights have std {std:.3g} ({where})", (
+            "nn.BatchNorm1d before each activation, or nn.Tanh or nn.ReLU in its place: no scale of weights is critical here"
+        )
+    right = critical / sqrt(fan_in)
+    gain = f"{critical:.3g} / sqrt(fan_in)"
+    return (
+        f"; weights have std {std:.3g} where {kind} needs {right:.3g} ({where})",
+        f"nn.init.normal_(weight, std={gain}): std {right:.3g} instead of {std:.3g} in {where}; biases 0",
+    )
+
+
+def expected_moments(rows: list[SignalRow], modules: dict[str, nn.Module], first: float) -> list[float]:
+    """E h² that each row has in an infinitely wide network with weights of the sizes found, NaN where unknown.
+
+    Predictions are carried from row to row along the outputs that go in as they are, from `first`, the second moment
+    of the inputs, on; after a layer of which theory knows nothing they start again from what was measured.
+    """
+    found: list[float] = []
+    for row in rows:
+        given = first if not found else nan
+        if row.source is not None:
+            given = found[row.source] if not isnan(found[row.source]) else rows[row.source].moment
+        found.append(_after(row, modules.get(row.name), given))
+    return found
+
+
+def _after(row: SignalRow, module: nn.Module | None, given: float) -> float:
+    if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)):
+        return 1.0 if module.weight is None else _mean_square(module.weight) + _mean_square(module.bias)
+    if isinstance(module, _LAYERS):
+        return fans(module).fan_in * _mean_square(module.weight) * given + _mean_square(module.bias)
+    if row.kind == "ReLU":
+        return given / 2
+    if row.kind in _NAMED and isfinite(given) and given > 0:
+        return activated(row.kind, given)
+    return given if row.kind in _UNCHANGED else nan
+
+
+def _mean_square(tensor) -> float:
+    return 0.0 if tensor is None else float(norm(tensor.detach())) ** 2 / tensor.numel()
+
+
+def activated(kind: str, q: float) -> float:
+    """E f(z)² for z ~ N(0, q), between the points of a table in logarithms; NaN beyond it."""
+    if not float(_GRID[0]) <= q <= float(_GRID[-1]):
+        return nan
+    table = _table(kind)
+    place = log(q / float(_GRID[0])) / log(float(_GRID[1] / _GRID[0]))
+    low = min(int(place), len(table) - 2)
+    return float(torch.lerp(table[low], table[low + 1], place - low).exp())
+
+
+@cache
+def _table(kind: str) -> torch.Tensor:
+    return moments(_NAMED[kind], _GRID, panels_of(_NAMED[kind]))[0].clamp(min=1e-300).log()

@@ -1,0 +1,35 @@
+"""One rule per fault, in the order in which one fault causes another: the first that is found is the root."""
+
+from .death import dead
+from .depth import exploding, untrainable, vanishing
+from .non_finite import non_finite
+from .normalization import batch_statistics
+from .precision import overflow, underflow
+from .saturation import saturated
+from .scale import input_scale, output_scale, target_scale
+from .steps import step_too_large, step_too_small
+from .symmetry import symmetric
+from .time import forgetting
+from .upsampling import checkerboard
+
+__all__ = ["RULES", "untrainable"]
+
+# Each maps an Evidence to a Finding, or to None.
+RULES = (
+    non_finite,
+    overflow,
+    underflow,
+    symmetric,
+    dead,
+    batch_statistics,
+    target_scale,
+    input_scale,
+    saturated,
+    exploding,
+    vanishing,
+    forgetting,
+    output_scale,
+    step_too_large,
+    step_too_small,
+    checkerboard,
+)

@@ -1,0 +1,114 @@
+"""Inputs, targets and outputs of another size than a network expects."""
+
+from math import isnan, sqrt
+
+from torch import Tensor
+
+from ..evidence import Evidence
+from ..examination import spread
+from ..findings import Finding
+from ..repairs import answering, output_rescaled, standardized
+
+_BOUNDED = {
+    "Sigmoid": (0.0, 1.0),
+    "Tanh": (-1.0, 1.0),
+    "Softmax": (0.0, 1.0),
+    "ReLU": (0.0, float("inf")),
+    "ReLU6": (0.0, 6.0),
+}
+
+_HOPELESS = 500  # a first loss so many times that of a constant answer is rarely recovered from
+
+
+def target_scale(evidence: Evidence) -> Finding | None:
+    """Targets that the output's activation cannot reach, or thousands of times larger than the outputs."""
+    targets, output = evidence.subject.targets, evidence.first.output
+    if (
+        not isinstance(targets, Tensor)
+        or not targets.is_floating_point()
+        or output is None
+        or output.shape != targets.shape
+    ):
+        return None
+    last, remedy = evidence.rows[-1], "train on (targets - targets.mean()) / targets.std()"
+    low, high = (
+        _BOUNDED.get(last.kind, (-float("inf"), float("inf")))
+        if last.shape == tuple(output.shape)
+        else (-float("inf"), float("inf"))
+    )
+    beyond = float(((targets < low - 1e-6) | (targets > high + 1e-6)).double().mean())
+    if beyond > 0.05:
+        return Finding(
+            "target_scale",
+            last.label,
+            f"{beyond:.0%} of the targets lie outside [{low:g}, {high:g}], which is all that a {last.kind} can say; 0 % expected",
+            f"drop the {last.kind} after the last layer, or {remedy}",
+            beyond,
+            0.0,
+            repairs=(answering(targets),),
+        )
+    size, usual = (
+        float(targets.double().square().mean().sqrt()),
+        max(1.0, float(output.double().square().mean().sqrt())),
+    )
+    if size < 1000 * usual:
+        return None
+    return Finding(
+        "target_scale",
+        "",
+        f"targets have size {size:.3g}, outputs {usual:.3g}; about the same is expected",
+        remedy,
+        size,
+        usual,
+        repairs=(answering(targets),),
+    )
+
+
+def input_scale(evidence: Evidence) -> Finding | None:
+    """Inputs of a size, or an offset, that the network feels: nothing normalizes them on the way to the outputs."""
+    x, rows = evidence.input, evidence.seen_again
+    if x is None or not rows:
+        return None
+    size = float(x.double().square().mean().sqrt())
+    moving = spread(x, evidence.subject.batch)
+    felt = evidence.sensitivity(rows[0])
+    too_large = size > 20 and (felt > 40 or _above_chance(evidence) > 5)
+    too_small = size < 0.05 and (rows[0].variation < 0.1 or felt < 0.05)
+    off_centre = moving < 0.15 and size > 1 and rows[0].variation < 0.1
+    if not (too_large or too_small or off_centre):
+        return None
+    offset = float(x.double().mean())
+    return Finding(
+        "input_scale",
+        rows[0].label,
+        f"inputs have mean {offset:.3g} and root mean square {size:.3g}; 0 and about 1 are expected",
+        "inputs = (inputs - inputs.mean(0)) / inputs.std(0).clamp(min=1e-6), with the training set's mean and std",
+        size,
+        1.0,
+        severity="fault" if _above_chance(evidence) > _HOPELESS or not too_large else "warning",
+        repairs=(standardized(x),),
+    )
+
+
+def output_scale(evidence: Evidence) -> Finding | None:
+    """A first loss far above that of a constant answer."""
+    ratio = _above_chance(evidence)
+    if not ratio > 5:
+        return None
+    last = evidence.rows[-1]
+    return Finding(
+        "output_scale",
+        last.label,
+        f"the first loss is {evidence.first.loss:.3g}, a constant answer has {evidence.chance:.3g}; the same is expected",
+        f"scale the last layer down: outputs have size {sqrt(last.moment):.3g}, 1 or less is expected",
+        ratio,
+        1.0,
+        severity="fault" if ratio > _HOPELESS else "warning",
+        repairs=(output_rescaled(sqrt(last.moment)),),
+    )
+
+
+def _above_chance(evidence: Evidence) -> float:
+    if isnan(evidence.chance) or evidence.chance <= 0:
+        return 0.0
+    return evidence.first.loss / evidence.chance

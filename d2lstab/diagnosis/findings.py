@@ -1,0 +1,75 @@
+"""What a rule says: a fault, where, how it was seen, and what helps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import nan
+
+from torch import nn
+
+from ..results import Result
+
+FAULTS: dict[str, str] = {
+    "healthy": "nothing is wrong",
+    "non_finite_forward": "the forward pass makes infinities or NaN",
+    "non_finite_backward": "outputs and loss are finite, but gradients are infinite or NaN",
+    "overflow": "numbers leave the range of the low-precision format they are kept in",
+    "underflow": "numbers, or updates, are too small for the format and are rounded away",
+    "symmetric": "units of a layer are copies of each other, in weights and in gradients",
+    "dead": "rectifiers are 0 for every sample, and so are their gradients",
+    "batch_statistics": "normalization takes its statistics from too few samples",
+    "target_scale": "targets are out of the range, or far from the scale, of the outputs",
+    "input_scale": "inputs are far from zero mean and unit size, and nothing normalizes them",
+    "saturated": "activations are flat almost everywhere, so gradients are lost in them",
+    "exploding": "signals or gradients grow from layer to layer",
+    "vanishing": "signals or gradients shrink from layer to layer, or from time step to time step",
+    "blind": "outputs hardly depend on inputs",
+    "output_scale": "outputs are so large that the first loss is far above chance",
+    "step_too_large": "a few steps of this optimizer make the loss explode",
+    "step_too_small": "a thousand steps of this optimizer would hardly change the loss",
+    "checkerboard": "upsampling treats neighbouring output pixels differently",
+}
+
+# What each fault brings about: of two findings, the one that explains the other is the root.
+EXPLAINS: dict[str, set[str]] = {
+    "symmetric": {"vanishing", "blind", "exploding", "output_scale", "dead"},
+    "dead": {"vanishing", "blind", "step_too_small"},
+    "batch_statistics": {"blind"},
+    "target_scale": {"output_scale", "step_too_large", "step_too_small"},
+    "input_scale": {"saturated", "dead", "exploding", "vanishing", "blind", "output_scale", "step_too_large"},
+    "saturated": {"vanishing", "blind"},
+    "exploding": {"saturated", "output_scale", "step_too_large"},
+    "vanishing": {"step_too_small"},
+    "blind": {"step_too_small"},
+    "output_scale": {"step_too_large"},
+}
+
+# Faults of signals and scales, which stop some networks and only slow others down: `trainability` says which.
+PREDICTED = {"input_scale", "exploding", "vanishing", "blind", "output_scale"}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Finding(Result):
+    """One fault: what was measured, what is expected of a healthy network, and what helps."""
+
+    fault: str  # a key of FAULTS
+    layer: str  # where it begins; empty for the network as a whole
+    evidence: str  # measured beside expected, in a sentence
+    remedy: str  # what to do, in code where possible
+    measured: float = nan
+    expected: float = nan
+    severity: str = "fault"  # or "warning": it slows training down, or will stop it under other settings
+    repairs: tuple[Callable[[nn.Module], nn.Module], ...] = ()  # each changes a copy and returns it, or a wrapper
+
+    def _rows(self) -> list[tuple[str, str]]:
+        place = [("layer", self.layer)] if self.layer else []
+        return [
+            ("fault", f"{self.fault} ({self.severity})"),
+            *place,
+            ("evidence", self.evidence),
+            ("remedy", self.remedy),
+        ]
+
+    def to_dict(self) -> dict:
+        """Everything but the repair, as plain values."""
+        names = ("fault", "severity", "layer", "evidence", "remedy", "measured", "expected")
+        return {name: getattr(self, name) for name in names}

@@ -1,0 +1,186 @@
+"""A few steps of training on private numbers: what a network would learn, without its noticing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import inf, isfinite, log10, nan
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves, tree_map
+
+from ..randomness import seeded
+from ..recording.statistics import tensors_in
+
+_CODE = 10  # numbers in the code that a network without targets is taught to give each sample
+_SHIFTS = 15  # ways in which samples are exchanged
+_Numbers = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A network, some samples and a loss. The network is never written to."""
+
+    model: nn.Module
+    arguments: tuple
+    keywords: dict
+    targets: object
+    loss: Callable
+    samples: int
+
+    def numbers(self) -> tuple[_Numbers, _Numbers]:
+        """Fresh copies of the parameters that learn, and of the other parameters and buffers."""
+        parameters = dict(self.model.named_parameters())
+        learning = {name: _widened(each.detach()).clone() for name, each in parameters.items() if each.requires_grad}
+        other = {name: each for name, each in parameters.items() if not each.requires_grad}
+        other |= dict(self.model.named_buffers())
+        return (
+            {name: each.requires_grad_() for name, each in learning.items()},
+            {name: _widened(each.detach()).clone() for name, each in other.items()},
+        )
+
+    def outputs(self, learning: _Numbers, other: _Numbers):
+        """What the network makes of the samples with these numbers in place of its own."""
+        arguments, keywords = _each_tensor(Tensor.clone, (self.arguments, self.keywords))  # some work in place
+        return functional_call(self.model, learning | other, arguments, keywords)
+
+    def part(self, samples: int) -> "Rehearsal":
+        """The same with so many samples, evenly spread, for batches come sorted too."""
+        if samples >= self.samples:
+            return self
+        indices = torch.linspace(0, self.samples - 1, samples).round().long()
+
+        def chosen(each: Tensor) -> Tensor:
+            return each[indices.to(each.device)] if each.dim() and len(each) == self.samples else each
+
+        arguments, keywords, targets = _each_tensor(chosen, (self.arguments, self.keywords, self.targets))
+        return replace(self, arguments=arguments, keywords=keywords, targets=targets, samples=samples)
+
+    def exchanged(self, shift: int):
+        """The targets, each given to another sample."""
+
+        def rolled(each: Tensor) -> Tensor:
+            return each.roll(shift, 0) if each.dim() and len(each) == self.samples else each
+
+        return _each_tensor(rolled, self.targets)
+
+    def distinguishes(self) -> bool:
+        """Whether the targets change when samples are exchanged."""
+        pairs = zip(tree_leaves(self.targets), tree_leaves(self.exchanged(1)))
+        return any(not torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a few steps brought."""
+
+    numbers: tuple[_Numbers, _Numbers]
+    rate: float
+    learnt: float  # by how much the loss rises when samples are exchanged, as a share of it, above what it was
+    excess: float  # by how many decades the loss is below that of a constant answer
+
+
+def rehearsal(model: nn.Module, inputs, targets, loss: Callable | None) -> Rehearsal:
+    """The network and its samples, ready; without targets it is taught a random code for every sample.
+
+    inputs: a tensor, the tuple or dict of what the model takes, or (tuple, dict).
+    """
+    if isinstance(inputs, tuple) and list(map(type, inputs)) == [tuple, dict]:
+        arguments, keywords = inputs
+    elif isinstance(inputs, dict):
+        arguments, keywords = (), inputs
+    else:
+        arguments, keywords = (inputs if isinstance(inputs, tuple) else (inputs,)), {}
+    arguments, keywords, targets = _each_tensor(lambda each: _widened(each.detach()), (arguments, keywords, targets))
+    counted = [each for each in tensors_in((targets, arguments, keywords)) if each.dim()]
+    samples = len(counted[0]) if counted else 0
+    if targets is None:
+        targets = torch.randn(samples, _CODE, generator=seeded(0)).to(counted[0].device if counted else None)
+        loss = _code_loss
+    return Rehearsal(model, arguments, keywords, targets, loss or _usual_loss, samples)
+
+
+def outcomes(tried: Rehearsal, optimizer: Callable, rates: tuple[float, ...], steps: int) -> Iterator[Outcome]:
+    """What so many steps bring at each rate at which the loss stays finite, one after the other."""
+    start, _ = _learnt_and_excess(tried, tried.numbers())
+    for rate in rates:
+        numbers = _train(tried, optimizer, rate, steps)
+        if numbers is not None:
+            learnt, excess = _learnt_and_excess(tried, numbers)
+            yield Outcome(numbers, rate, learnt - start, excess)
+
+
+def _train(tried: Rehearsal, optimizer: Callable, rate: float, steps: int) -> tuple[_Numbers, _Numbers] | None:
+    """The numbers after so many steps, or None where the loss does not stay finite."""
+    learning, other = tried.numbers()
+    stepping, size = optimizer(list(learning.values()), lr=rate), None
+    for _ in range(steps):
+        outputs = tried.outputs(learning, other)
+        loss = tried.loss(outputs, tried.targets)
+        if not loss.isfinite():
+            return None
+        size = size or _size(loss, outputs, tried.targets)
+        gradients = torch.autograd.grad(loss / size, list(learning.values()), allow_unused=True)
+        for parameter, gradient in zip(learning.values(), gradients):
+            parameter.grad = gradient
+        stepping.step()
+    for parameter in learning.values():
+        parameter.grad = None
+    return learning, other
+
+
+def _size(loss: Tensor, outputs, targets) -> float:
+    """The loss's slope per answer, about 1 for the mean cross-entropy: what makes rates mean the same for every loss."""
+    found = [each for each in tensors_in(outputs) if each.requires_grad]
+    slopes = torch.autograd.grad(loss, found, retain_graph=True, allow_unused=True)
+    square = sum(float(each.abs().double().square().sum()) for each in slopes if each is not None)
+    answers = max((each.numel() for each in tensors_in(targets)), default=1)
+    return (square * answers) ** 0.5 if isfinite(square) and square > 0 else 1.0
+
+
+@torch.no_grad()
+def _learnt_and_excess(tried: Rehearsal, numbers: tuple[_Numbers, _Numbers]) -> tuple[float, float]:
+    """The share of the loss that is saved by knowing which sample is which, and log10 of a constant answer's over it.
+
+    The constants are 0 and the mean output. Both are -inf where the loss is not finite.
+    """
+    outputs = tried.outputs(*numbers)
+    right = float(tried.loss(outputs, tried.targets))
+    if not isfinite(right):
+        return -inf, -inf
+    shifts = range(1, tried.samples, max(1, tried.samples // _SHIFTS))
+    wrong = sum(float(tried.loss(outputs, tried.exchanged(shift))) for shift in shifts) / max(1, len(shifts))
+    share = (wrong - right) / max(abs(wrong), abs(right), 1e-300)
+
+    def mean(each: Tensor) -> Tensor:
+        varies = each.dim() and len(each) == tried.samples and each.is_floating_point()
+        return each.mean(0, keepdim=True).expand_as(each) if varies else each
+
+    levels = [float(tried.loss(_each_tensor(f, outputs), tried.targets)) for f in (torch.zeros_like, mean)]
+    level = min(filter(isfinite, levels), default=nan)
+    below = log10(level / right) if level > 0 and right > 0 else float(right < level) - float(right > level)
+    return share if isfinite(share) else -inf, below
+
+
+def _code_loss(outputs, codes: Tensor) -> Tensor:
+    answer = next(each for each in tensors_in(outputs) if each.is_floating_point() and len(each) == len(codes))
+    answer = answer.flatten(1)[:, : codes.shape[1]]
+    return F.mse_loss(answer, codes[:, : answer.shape[1]].to(answer.dtype))
+
+
+def _usual_loss(outputs, targets: Tensor) -> Tensor:
+    """Cross-entropy for classes, squared error for numbers."""
+    answer = next(each for each in tensors_in(outputs) if each.is_floating_point())
+    if targets.is_floating_point():
+        return F.mse_loss(answer, targets.to(answer.dtype))
+    return F.cross_entropy(answer.flatten(0, -2), targets.flatten())
+
+
+def _each_tensor(f: Callable[[Tensor], Tensor], thing):
+    return tree_map(lambda each: f(each) if isinstance(each, Tensor) else each, thing)
+
+
+def _widened(each: Tensor) -> Tensor:
+    """Half precision as float32, in which its trainers keep their weights too."""
+    return each.float() if each.dtype in (torch.float16, torch.bfloat16) else each

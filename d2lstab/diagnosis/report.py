@@ -1,0 +1,131 @@
+"""The report: verdict, evidence, remedy, and one row per layer call."""
+
+import copy
+import json
+from dataclasses import dataclass, field
+from html import escape
+from math import isnan, log10, nan
+
+import torch
+from torch import nn
+
+from ..plotting import Axes, alt_text, theory_line
+from ..recording import Signals
+from ..recording.signals import html_table, number_text, plain, shape_text
+from ..results import Result
+from .findings import FAULTS, Finding
+from .subject import Subject
+from .trainability import Trainability
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Diagnosis(Result):
+    """What `diagnose` found: the root cause first, what it brings about below it."""
+
+    findings: tuple[Finding, ...]
+    trainability: Trainability
+    signals: Signals
+    expected: tuple[float, ...]  # E h² of each row of the signals by mean-field theory, NaN where it has no say
+    subject: Subject = field(repr=False)  # what was diagnosed
+
+    @property
+    def verdict(self) -> str:
+        """The root cause, a key of FAULTS; "healthy" where nothing is wrong."""
+        return self.findings[0].fault if self.findings else "healthy"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        odds = [f"{name} {value:.0%}" for name, value in self._odds() if not isnan(value)]
+        likely = ", ".join(odds) if odds else f"not measured: {self.trainability.note}"
+        root = self.findings[0] if self.findings else None
+        rows = [("verdict", f"{self.verdict}: {FAULTS[self.verdict]}")] + (root._rows()[1:] if root else [])
+        if root is not None and root.severity != "fault":
+            rows[0] = ("verdict", f"{rows[0][1]} (a warning)")
+        rest = [f"{each.fault}: {each.evidence}" for each in self.findings[1:]]
+        return rows + [("and then", text) for text in rest] + [("likely to train", likely)]
+
+    def _odds(self) -> list[tuple[str, float]]:
+        return [("SGD", self.trainability.sgd), ("Adam", self.trainability.adam)]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:>15}: {text}" for name, text in self._rows())
+
+    def _repr_html_(self) -> str:
+        rows = self.signals.rows
+        columns = ("moment", "variation", "gradient", "dead", "saturated")
+        body = [
+            [row.label, row.kind, shape_text(row.shape), *(number_text(getattr(row, name)) for name in columns)]
+            for row in rows
+        ]
+        for cells, expected in zip(body, self.expected):
+            cells.insert(4, number_text(expected))
+        head = ["layer", "kind", "output", "E h²", "expected", "variation", "E g²", "dead", "saturated"]
+        told = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._rows())
+        return f"<table>{told}</table>{html_table(head, body, caption=f'{len(rows)} layer calls')}"
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Axes with the second moments of signals and gradients, call by call, and what theory expects of signals."""
+        ax = self.signals.plot(ax)
+        heights = [log10(each) if 0 < each < torch.inf else nan for each in self.expected]
+        if not all(map(isnan, heights)):
+            theory_line(ax, torch.arange(1, len(heights) + 1), torch.tensor(heights), label="expected of signals")
+        ax.set_title(self.verdict)
+        alt_text(ax, f"Second moments of signals and gradients over {len(heights)} layer calls; {self.verdict}")
+        return ax
+
+    def to_dict(self) -> dict:
+        """The report as plain values; None where nothing was measured."""
+        rows = self.signals.to_dict()["rows"]
+        return plain(
+            {
+                "verdict": self.verdict,
+                "findings": [finding.to_dict() for finding in self.findings],
+                "trainability": {"sgd": self.trainability.sgd, "adam": self.trainability.adam},
+                "signals": [row | {"expected": each} for row, each in zip(rows, self.expected)],
+            }
+        )
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON; infinite numbers are the strings "inf" and "-inf"."""
+        return json.dumps(self.to_dict())
+
+    def repaired(self) -> "Repair":
+        """A copy of the model with the remedy of the root cause applied, and the reports before and after.
+
+        Where several changes may help, it is the first after which nothing is wrong, or else the last. The model
+        itself stays as it is. Raises ValueError where nothing is wrong, or the remedy is not a change of the model.
+        """
+        repairs = self.findings[0].repairs if self.findings else ()
+        if not repairs:
+            remedy = self.findings[0].remedy if self.findings else "nothing to do"
+            raise ValueError(
+                f"verdict {self.verdict!r} with the remedy: {remedy}\n"
+                "expected a fault that a change of the model repairs; this one is outside of it, so change that"
+            )
+        for repair in repairs:
+            model = repair(copy.deepcopy(self.subject.model))
+            after = self._again(model)
+            if after.verdict == "healthy":
+                break
+        return Repair(model, self, after)
+
+    def _again(self, model: nn.Module) -> "Diagnosis":
+        from .diagnose import diagnose
+
+        subject = self.subject
+        return diagnose(model, subject.keywords or subject.inputs, subject.targets, subject.loss)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Repair(Result):
+    """A repaired copy of a model."""
+
+    model: nn.Module
+    before: Diagnosis
+    after: Diagnosis
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [("before", self.before.verdict), ("after", self.after.verdict)]
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Axes with the report after the repair."""
+        return self.after.plot(ax)

@@ -1,0 +1,94 @@
+"""A few steps of the user's own optimizer, on private parameters."""
+
+import copy
+from collections import defaultdict
+from dataclasses import dataclass
+from math import isfinite, nan
+
+import torch
+from torch import Tensor
+
+from ..recording.statistics import norm
+from .examination import deviation, gradients_of
+from .subject import Subject, floating, fresh_inputs
+
+
+@dataclass
+class Trial:
+    """What a few steps on the same batch did."""
+
+    losses: list[float]  # before the first step, and after each
+    update_ratio: dict[str, float]  # ‖Δw‖ / ‖w‖ of the first step, by parameter
+    unchanged: float  # largest share of a parameter's entries with a gradient that the first step left as they were
+    deviations: list[float]  # standard deviation of the outputs between samples, as long as the losses
+    learning_rate: float
+
+    @property
+    def exploded(self) -> bool:
+        return not all(map(isfinite, self.losses))
+
+
+def attempt(subject: Subject, steps: int = 5) -> Trial | None:
+    """The trial of the subject's optimizer on its borrowed parameters; None without one.
+
+    The optimizer is copied with its state: neither it, nor a scheduler that wraps it, notices.
+    """
+    if subject.optimizer is None:
+        return None
+    trainable = {name: each for name, each in subject.model.named_parameters() if each.requires_grad}
+    copy_of = {id(original): private for original, private in zip(subject.originals, subject.model.parameters())}
+    optimizer = private_optimizer(subject.optimizer, copy_of)
+    losses, deviations, ratios, unchanged = [], [], {}, 0.0
+    try:
+        for step in range(steps + 1):
+            torch.manual_seed(0)
+            _, inputs, keywords = fresh_inputs(subject)
+            outputs = subject.forward(inputs, keywords)
+            loss = subject.loss_of(outputs)
+            losses.append(float(loss.detach()))
+            deviations.append(deviation(floating(outputs), subject.batch)[0])
+            if step == steps or not isfinite(losses[-1]):
+                break
+            for parameter, gradient in zip(trainable.values(), gradients_of(subject, loss, list(trainable.values()))):
+                parameter.grad = gradient
+            optimizer.step()
+            if step == 0:
+                ratios, unchanged = _changes(subject)
+    finally:
+        subject.restore()
+    rates = [group.get("lr", nan) for group in subject.optimizer.param_groups]
+    return Trial(losses, ratios, unchanged, deviations, max(map(float, rates)))
+
+
+def private_optimizer(optimizer: torch.optim.Optimizer, copy_of: dict[int, Tensor]) -> torch.optim.Optimizer:
+    """An optimizer of the same settings and state over other parameters. copy_of: by the id of the original."""
+    private = copy.copy(optimizer)
+    private.__dict__.pop("step", None)  # a scheduler's wrapper counts the steps of the original
+    for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
+        private.__dict__[hooks] = {}
+
+    def own(parameter: Tensor) -> Tensor:
+        return copy_of.get(id(parameter), parameter)
+
+    private.param_groups = [
+        {**group, "params": [own(each) for each in group["params"] if id(each) in copy_of]}
+        for group in optimizer.param_groups
+    ]
+    private.state = defaultdict(
+        dict, {own(each): copy.deepcopy(state) for each, state in optimizer.state.items() if id(each) in copy_of}
+    )
+    return private
+
+
+def _changes(subject: Subject) -> tuple[dict[str, float], float]:
+    """What the step has changed: ‖Δw‖ / ‖w‖ by parameter, and the largest share of entries that it has not."""
+    ratios, unchanged = {}, 0.0
+    for (name, new), old in zip(subject.model.named_parameters(), subject.originals):
+        new, old, gradient = new.detach(), old.detach(), new.grad
+        size = float(norm(old))
+        if size > 0 and gradient is not None:
+            ratios[name] = float(norm(new - old)) / size
+        if gradient is not None and gradient.any():
+            still = (new == old) & (gradient != 0)
+            unchanged = max(unchanged, float(still.sum() / (gradient != 0).sum()))
+    return ratios, unchanged

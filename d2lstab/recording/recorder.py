@@ -1,0 +1,199 @@
+"""Hooks that measure and leave nothing behind."""
+
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from .functional import FunctionCalls, limits_of
+from .modules import eager, in_backward, is_leaf, layers, named_modules
+from .signals import Entry, Signals
+from .statistics import (
+    extremes,
+    largest,
+    measurable,
+    norm,
+    norms_along,
+    pair_difference,
+    saturation,
+    tensors_in,
+)
+
+_WIDTH_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
+# Layers that call no activation, and need nothing from their inputs: one hook is enough for them.
+_SIMPLE = {nn.Linear, nn.Embedding, nn.Identity, nn.Flatten, nn.LayerNorm, nn.GroupNorm, nn.AvgPool2d, nn.MaxPool2d}
+_SIMPLE |= {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.AdaptiveAvgPool2d}
+_TANH_FLAT = 0.99**0.5  # where 1 − tanh² is 1 %
+
+
+@contextmanager
+def record(model: nn.Module, *, kinds: type | tuple[type, ...] | None = None, full: bool = False) -> Iterator[Signals]:
+    """A context in which every call of a layer of the model leaves a row in the Signals that it yields.
+
+    Layers are modules without children or with parameters of their own; with `kinds`, the modules of these classes.
+    Activations that are called as functions (F.relu) are rows as well, unless `kinds` is given. Gradients are those
+    of the backward passes inside the block, added up. full=True adds dead units, saturated shares and largest
+    entries. Nothing waits for the device until rows are read. Compiled parts of the model run eagerly inside the
+    block. The model is afterwards as it would be without the block.
+    Raises TypeError if the model is not a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={model!r} of type {type(model).__name__}\nexpected a torch.nn.Module")
+    signals = Signals()
+    recorder = Recorder(signals.tape, full)
+    with ExitStack() as stack:
+        stack.callback(recorder.close)
+        recorder.watch(model, kinds)
+        stack.enter_context(eager())
+        if kinds is None:
+            stack.enter_context(FunctionCalls(recorder))
+        yield signals
+
+
+class Recorder:
+    """Turns calls of layers into entries of a tape."""
+
+    def __init__(self, tape: list[Entry], full: bool):
+        self.tape, self.full = tape, full
+        self.handles, self.hooked_leaves = [], []
+        self.calls: dict[str, int] = {}
+        self.path: list[str] = []  # the modules that are being called, outermost first
+        self.inside = 0  # how many of them are torch's own layers: the functions those call are part of them
+        self.batch: int | None = None
+        self.axis_of: dict[int, int] = {}  # the axis of units, by number of axes, as the last weight layer had it
+        self.made: dict[int, tuple] = {}  # by the id of an output: a weak reference to it, and its place on the tape
+        self.before: dict[str, Tensor | dict | None] = {}  # measured on the input of the layer that is being called
+
+    def watch(self, model: nn.Module, kinds) -> None:
+        watched = {id(module) for module in layers(model, kinds).values()}
+        for name, module in named_modules(model):
+            layer = id(module) in watched
+            opaque = is_leaf(module) and type(module).__module__.startswith("torch.")
+            if module is model or not layer or type(module) not in _SIMPLE:
+                before = _unseen(partial(self._enter, name, layer, opaque))
+                self.handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+            after = _unseen(partial(self._leave, name, layer, opaque))
+            self.handles.append(module.register_forward_hook(after, always_call=True))
+
+    def close(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+        for leaf in self.hooked_leaves:  # a parameter that a layer returned: it had None before, not an empty dict
+            leaf._backward_hooks = leaf._backward_hooks or None
+
+    def _enter(self, name: str, layer: bool, opaque: bool, module: nn.Module, arguments: tuple, keywords: dict) -> None:
+        inputs = tensors_in((arguments, keywords)) if layer or not self.path else []
+        if not self.path:
+            self.inside = 0
+            self.batch = next((len(each) for each in inputs if each.dim()), None)
+        self.path.append(name)
+        self.inside += opaque
+        self.before = {}
+        if not layer or not inputs or in_backward():
+            return
+        if self.full:
+            self.before["saturated"] = saturation(inputs[0], limits_of(type(module)))
+        if isinstance(module, nn.RNNBase) and inputs[0].requires_grad and inputs[0].dim() == 3:
+            self.before["time"] = {}
+            axis = 1 if module.batch_first else 0
+            self._hook(inputs[0], partial(norms_along, axis, self.before["time"]))
+
+    def _leave(self, name: str, layer: bool, opaque: bool, module: nn.Module, arguments: tuple, output) -> None:
+        if self.path and self.path[-1] == name:
+            self.path.pop()
+            self.inside -= opaque
+        found = tensors_in(output) if layer else []
+        if not found:
+            return
+        if in_backward():
+            self._recomputed(name, found)
+            return
+        if self.batch is None and found[0].dim():
+            self.batch = len(found[0])
+        if self.full:
+            self._learn_axis(module, found[0])
+            if isinstance(module, nn.RNN) and module.nonlinearity == "tanh":
+                self.before["saturated"] = saturation(found[0], (-_TANH_FLAT, _TANH_FLAT))
+        self.measure(name, type(module).__name__, found, self.before, arguments)
+        self.before = {}
+
+    def _recomputed(self, name: str, found: list[Tensor]) -> None:
+        """A checkpoint runs its layers again: their rows exist, but their gradients may only come now."""
+        for entry in self.tape:
+            if entry.name == name and entry.awaits_gradient and any(each.requires_grad for each in found):
+                self._await_gradient(entry, found)
+                return
+
+    def _learn_axis(self, module: nn.Module, output: Tensor) -> None:
+        if isinstance(module, _WIDTH_LAST):
+            self.axis_of[output.dim()] = -1
+        elif module._parameters.get("weight") is not None and output.dim() > 1:
+            self.axis_of[output.dim()] = 1
+
+    def _source(self, arguments) -> int | None:
+        """The place on the tape of the call whose output is the first argument, as it is."""
+        given = arguments[0] if arguments else None
+        reference, place = self.made.get(id(given), (None, None))
+        return place if reference is not None and reference() is given else None
+
+    def measure(self, name: str, kind: str, found: list[Tensor], before: dict, arguments) -> None:
+        """One more entry, about the first of these outputs, measured now: before anything overwrites it."""
+        self.calls[name] = call = self.calls.get(name, 0) + 1
+        output = found[0]
+        entry = Entry(name, call, kind, tuple(output.shape), output.dtype)
+        if self.full:
+            entry.source = self._source(arguments)
+            self.made[id(output)] = weakref.ref(output), len(self.tape)
+        self.tape.append(entry)
+        if not measurable(output):
+            return
+        entry.values |= {key: value for key, value in before.items() if isinstance(value, Tensor)}
+        entry.time = before.get("time", entry.time)  # still empty: its gradient comes later
+        h = output.detach()
+        entry.values["norm"] = norm(h)
+        change = pair_difference(h, self.batch)
+        if change is not None:
+            entry.values["change"], entry.pairs = norm(change), change.numel()
+        if self.full and h.is_floating_point():
+            least, most = extremes(h, self.axis_of.get(h.dim(), -1 if h.dim() < 4 else 1))
+            entry.values["largest"] = torch.maximum(most.max(), -least.min())
+            entry.values["dead"] = (least.eq(0) & most.eq(0)).sum() / least.numel()
+        self._await_gradient(entry, found)
+
+    def _await_gradient(self, entry: Entry, found: list[Tensor]) -> None:
+        wanted = [each for each in found if each.requires_grad and measurable(each)]
+        entry.awaits_gradient = not wanted
+        for each in wanted:
+            self._hook(each, partial(_gradient, entry, self.full))
+
+    def _hook(self, tensor: Tensor, hook) -> None:
+        if tensor.is_leaf and tensor._backward_hooks is None:
+            self.hooked_leaves.append(tensor)
+        self.handles.append(tensor.register_hook(_unseen(hook)))
+
+
+def _gradient(entry: Entry, full: bool, gradient: Tensor) -> None:
+    if not measurable(gradient):
+        return
+    gradient, values = gradient.detach(), entry.values
+    for name, value, add in (("gradient_norm", norm, torch.hypot), ("gradient_largest", largest, torch.maximum)):
+        if name == "gradient_norm" or full:
+            found = value(gradient)
+            values[name] = add(_tensor(values[name], found), found) if name in values else found
+
+
+def _tensor(value: Tensor | float, like: Tensor) -> Tensor:
+    return value if isinstance(value, Tensor) else like.new_tensor(value)
+
+
+def _unseen(hook):
+    """The hook, its own tensor operations hidden from every TorchFunctionMode: ours would slow it down fivefold."""
+
+    def called(*arguments) -> None:
+        with torch._C.DisableTorchFunction():
+            hook(*arguments)
+
+    return called

@@ -1,0 +1,177 @@
+"""What was measured: one row per layer call."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from html import escape
+from math import inf, isfinite, isnan, log10, nan, prod, sqrt
+
+import torch
+from torch import Tensor
+
+from ..plotting import Axes, line_with_band, new_axes
+from ..results import Result
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SignalRow(Result):
+    """What went through one call of a layer; NaN stands for "not measured"."""
+
+    name: str  # the module's path; functional calls are path.relu()
+    call: int  # 1 for the first call of this layer, 2 for the second …
+    kind: str  # class of the module, or name of the function
+    shape: tuple[int, ...]  # of the output, of the first of several
+    dtype: str
+    moment: float = nan  # E h², over samples and units
+    variation: float = nan  # root mean square of what differs between samples, over the root of E h²
+    gradient: float = nan  # E g², g the derivative of the loss with respect to an entry of the output
+    dead: float = nan  # share of units that are 0 for every sample and position; `full` only, as the next two
+    saturated: float = nan  # share of inputs at which an activation's slope is below 1 % of its largest
+    largest: float = nan  # max |h|; infinite or NaN where an entry is
+    source: int | None = None  # index of the row whose output went in as it is, where one did
+    time: tuple[float, ...] = ()  # recurrent layers: Σ g² over the inputs of each time step
+
+    @property
+    def label(self) -> str:
+        """The name, with the number of the call after the first."""
+        name = self.name or self.kind  # a model that is a single layer has no path
+        return name if self.call == 1 else f"{name}#{self.call}"
+
+
+class Entry:
+    """A row whose numbers may still be tensors."""
+
+    __slots__ = ("awaits_gradient", "call", "dtype", "kind", "name", "pairs", "shape", "source", "time", "values")
+
+    def __init__(self, name: str, call: int, kind: str, shape: tuple[int, ...], dtype: torch.dtype):
+        self.name, self.call, self.kind, self.shape, self.dtype = name, call, kind, shape, dtype
+        self.values: dict[str, Tensor | float] = {}
+        self.time: dict[str, Tensor | tuple] = {}
+        self.pairs, self.awaits_gradient, self.source = 1, False, None
+
+
+_COLUMNS = {"moment": "E h²", "variation": "variation", "gradient": "E g²", "dead": "dead", "saturated": "saturated"}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Signals(Result):
+    """What `record` measured, in order of execution: a sequence of rows, one per layer call."""
+
+    tape: list[Entry] = field(default_factory=list)  # entries whose numbers may still be on the device
+
+    @property
+    def rows(self) -> list[SignalRow]:
+        """The rows as Python numbers; reading them is what waits for the device."""
+        _fetch(self.tape)
+        return [_row(entry) for entry in self.tape]
+
+    def __len__(self) -> int:
+        return len(self.tape)
+
+    def __iter__(self) -> Iterator[SignalRow]:
+        return iter(self.rows)
+
+    def __getitem__(self, place: int | str) -> SignalRow:
+        """The row at an index, or with a label such as "fc1" or "fc1#2". Raises KeyError for one that is not there."""
+        if isinstance(place, str):
+            found = {row.label: row for row in self.rows}
+            if place not in found:
+                raise KeyError(f"{place!r} was not recorded\nexpected one of {', '.join(found)}")
+            return found[place]
+        return self.rows[place]
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [("layer calls", str(len(self)))]
+
+    def to_dict(self) -> dict:
+        """The rows as plain numbers; None where nothing was measured."""
+        return {"rows": [{name: plain(value) for name, value in asdict(row).items()} for row in self.rows]}
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON; infinite numbers are the strings "inf" and "-inf"."""
+        return json.dumps(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            ["layer", "kind", "output", *_COLUMNS.values()],
+            [
+                [row.label, row.kind, shape_text(row.shape), *(number_text(getattr(row, name)) for name in _COLUMNS)]
+                for row in self.rows
+            ],
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Axes with the second moments of signals and gradients, call by call, in powers of ten."""
+        ax = new_axes(ax)
+        rows = self.rows
+        for name, label in (("moment", "signal, E h²"), ("gradient", "gradient, E g²")):
+            heights = [log10(value) if 0 < (value := getattr(row, name)) < torch.inf else nan for row in rows]
+            line_with_band(ax, torch.arange(1, len(rows) + 1), torch.tensor(heights), label=label)
+        ax.set(xlabel="layer call", ylabel="log₁₀ of the second moment")
+        return ax
+
+
+def number_text(value: float) -> str:
+    """Two significant digits, or a dash for what was not measured."""
+    return "–" if isnan(value) else f"{value:.2g}"
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def html_table(head: list[str], body: list[list[str]], *, caption: str = "") -> str:
+    cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    return f"<table><caption>{escape(caption)}</caption><tr>{top}</tr>{cells}</table>"
+
+
+def plain(value):
+    """JSON's idea of a value: None for NaN, strings for infinities, lists for tuples."""
+    if isinstance(value, float):
+        return None if isnan(value) else value if isfinite(value) else str(value)
+    if isinstance(value, (tuple, list)):
+        return [plain(each) for each in value]
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    return value
+
+
+def _row(entry: Entry) -> SignalRow:
+    values, entries = dict(entry.values), prod(entry.shape)
+    found = {name: values[name] for name in ("largest", "dead", "saturated") if name in values}
+    if "norm" in values:
+        found["moment"] = _mean_square(values["norm"], entries, values.get("largest", nan))
+    if "gradient_norm" in values:
+        found["gradient"] = _mean_square(values["gradient_norm"], entries, values.get("gradient_largest", nan))
+    if values.get("change", nan) >= 0 and 0 < values["norm"] < inf:
+        found["variation"] = values["change"] / values["norm"] * sqrt(entries / (2 * entry.pairs))
+    if "time" in entry.time:
+        found["time"] = tuple(value * value for value in entry.time["time"])
+    dtype = str(entry.dtype).removeprefix("torch.")
+    return SignalRow(entry.name, entry.call, entry.kind, entry.shape, dtype, source=entry.source, **found)
+
+
+def _mean_square(norm: float, entries: int, largest: float) -> float:
+    """norm² / entries, or the square of the largest entry where the norm left the range of float32."""
+    outside = norm in (0, inf) and 0 < largest < inf
+    return largest * largest if outside else norm * norm / entries
+
+
+def _fetch(tape: list[Entry]) -> None:
+    """Replaces every tensor in the tape by its number, with one transfer per device."""
+    places = [values for entry in tape for values in (entry.values, entry.time)]
+    waiting = [
+        (values, name, value) for values in places for name, value in values.items() if isinstance(value, Tensor)
+    ]
+    for device in {value.device for _, _, value in waiting}:
+        here = [each for each in waiting if each[2].device == device]
+        # Stacked by kind first: a conversion per number would cost more than the measurement.
+        kinds = {(value.dtype, value.shape) for _, _, value in here}
+        here = [[each for each in here if (each[2].dtype, each[2].shape) == kind] for kind in kinds]
+        numbers = torch.cat(
+            [torch.stack([value for _, _, value in alike]).double().flatten() for alike in here]
+        ).tolist()
+        for values, name, value in (each for alike in here for each in alike):
+            taken, numbers = numbers[: value.numel()], numbers[value.numel() :]
+            values[name] = tuple(taken) if value.dim() else taken[0]

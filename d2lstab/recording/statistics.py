@@ -1,0 +1,117 @@
+"""What is measured of one tensor, in as few passes as will do; every answer stays on its device."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from math import inf
+
+import torch
+from torch import Tensor
+
+from ..activations import value_and_slope
+
+
+def tensors_in(thing) -> list[Tensor]:
+    """The tensors of a tensor, sequence, mapping or dataclass, in order."""
+    if isinstance(thing, Tensor):
+        return [thing]
+    if isinstance(thing, dict) or hasattr(thing, "values") and callable(thing.values):
+        return [tensor for value in thing.values() for tensor in tensors_in(value)]
+    if isinstance(thing, (list, tuple)):
+        return [tensor for value in thing for tensor in tensors_in(value)]
+    if is_dataclass(thing) and not isinstance(thing, type):
+        return [tensor for each in fields(thing) for tensor in tensors_in(getattr(thing, each.name))]
+    return []
+
+
+def measurable(tensor: Tensor) -> bool:
+    """Whether second moments make sense: a dense, non-empty tensor of real or complex numbers."""
+    return (
+        (tensor.is_floating_point() or tensor.is_complex())
+        and tensor.layout is torch.strided
+        and tensor.numel() > 0
+        and not tensor.is_quantized
+        and not tensor.is_meta
+    )
+
+
+def norm(tensor: Tensor) -> Tensor:
+    """The root of Σ |x|², in at least float32: float64 would be exact everywhere, and several times slower."""
+    tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    dtype = torch.promote_types(tensor.dtype, torch.float32)
+    return torch.linalg.vector_norm(tensor, dtype=dtype if dtype != tensor.dtype else None)
+
+
+def pair_difference(tensor: Tensor, batch: int | None) -> Tensor | None:
+    """The differences of samples about half a batch apart; None where samples cannot be told apart.
+
+    Half their mean square is the variance between samples. Unlike E x² − (E x)² it does not cancel.
+    """
+    by_sample = split_by_sample(tensor, batch)
+    if by_sample is None:
+        return None
+    apart = min(len(by_sample) // 2 + 1, len(by_sample) - 1)  # not half: a batch may hold everything twice
+    return by_sample[:-apart] - by_sample[apart:]
+
+
+def split_by_sample(tensor: Tensor, batch: int | None) -> Tensor | None:
+    """The tensor with one sample per entry of its first axis, or None where no axis is the batch."""
+    if batch is None or batch < 2 or tensor.dim() == 0:
+        return None
+    if tensor.shape[0] == batch:
+        return tensor
+    if tensor.shape[0] % batch == 0 and tensor.is_contiguous():
+        return tensor.view(batch, -1)
+    if tensor.dim() > 1 and tensor.shape[1] == batch:  # time first
+        return tensor.transpose(0, 1)
+    return None
+
+
+def extremes(tensor: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """The least and largest entry of each unit; NaN where one is NaN."""
+    others = [each for each in range(tensor.dim()) if each != axis % tensor.dim()]
+    return (tensor.amin(others), tensor.amax(others)) if others else (tensor, tensor)
+
+
+def live_range(f: Callable[[Tensor], Tensor]) -> tuple[float, float]:
+    """The inputs between which |f′| is at least 1 % of its largest; infinite where the slope stays so.
+
+    From a grid of steps of 1/64 on ±32.
+    """
+    z = torch.arange(-32, 32 + 1 / 128, 1 / 64, dtype=torch.float64)
+    slope = value_and_slope(f, z)[1].abs()
+    live = z[slope >= 0.01 * slope.max()]
+    low, high = float(live[0]), float(live[-1])
+    return (low if low > z[0] else -inf), (high if high < z[-1] else inf)
+
+
+def largest(tensor: Tensor) -> Tensor:
+    """max |x|, infinite or NaN where an entry is."""
+    if tensor.is_complex():
+        return tensor.abs().max()
+    least, most = torch.aminmax(tensor)
+    return torch.maximum(most, -least)
+
+
+def norms_along(axis: int, values: dict, gradient: Tensor) -> None:
+    """Puts the norm of each slice along the axis of a gradient into `values`, under "time"."""
+    others = [each for each in range(gradient.dim()) if each != axis]
+    values["time"] = torch.linalg.vector_norm(gradient.detach(), dim=others, dtype=torch.float64)
+
+
+def saturation(z: Tensor, limits: tuple[float, float] | None) -> Tensor | None:
+    """The share of z at which an activation with these limits is flat; None where that has no meaning."""
+    if limits is None or not measurable(z) or not z.is_floating_point():
+        return None
+    return share_outside(z.detach(), *limits)
+
+
+def share_outside(tensor: Tensor, low: float, high: float) -> Tensor:
+    """The share of entries beyond low and high, those on a finite limit included."""
+    outside = None
+    for limit, beyond in ((low, torch.le), (high, torch.ge)):
+        if limit not in (-inf, inf):
+            part = beyond(tensor, limit)
+            outside = part if outside is None else outside | part
+    if outside is None:
+        return torch.zeros((), device=tensor.device)
+    return torch.count_nonzero(outside) / tensor.numel()

@@ -1,0 +1,258 @@
+"""Laws of `record`: what it measures is what a reader would, in order, and it costs and changes nothing else."""
+
+import json
+from math import isnan, nan
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from d2lstab import record
+from d2lstab.recording.functional import BENDING, limits_of
+from d2lstab.recording.statistics import pair_difference
+from tests.architectures import ARCHITECTURES, Functional, Recurrent, Residual, Shared, build
+
+
+def run(model, inputs, *, full=True, kinds=None):
+    with record(model, full=full, kinds=kinds) as signals:
+        outputs = model(inputs)
+        outputs = outputs if isinstance(outputs, torch.Tensor) else next(iter(outputs))
+        outputs.square().sum().backward()
+    return signals
+
+
+def test_moments_and_gradients_are_those_of_the_outputs():
+    torch.manual_seed(0)
+    first, act, last = nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 4)
+    x = torch.randn(6, 5)
+    signals = run(nn.Sequential(first, act, last), x)
+    layers = [first(x)]
+    layers += [act(layers[0])]
+    layers += [last(layers[1])]
+    gradients = torch.autograd.grad(layers[-1].square().sum(), layers)
+    for row, h, g in zip(signals, map(torch.Tensor.detach, layers), gradients):
+        assert row.moment == pytest.approx(float(h.double().square().mean()), rel=1e-5)
+        assert row.gradient == pytest.approx(float(g.double().square().mean()), rel=1e-5)
+        assert row.largest == pytest.approx(float(h.abs().max()))
+        assert row.shape == tuple(h.shape)
+
+
+def test_rows_come_in_the_order_of_execution_one_per_call():
+    signals = run(Shared(), torch.randn(8, 5))
+    labels = [row.label for row in signals]
+    assert labels == [
+        "first", "again", "tanh()", "again#2", "tanh()#2", "again#3", "tanh()#3", "last",
+    ]  # fmt: skip
+    assert signals["again#2"].moment != signals["again#3"].moment
+
+
+def test_functional_activations_are_rows_and_those_inside_modules_are_not_counted_twice():
+    assert [row.kind for row in run(Functional(), torch.randn(8, 5))] == ["Linear", "ReLU", "Linear", "Tanh", "Linear"]
+    modules = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 4), nn.Softmax(-1))
+    assert len(run(modules, torch.randn(8, 5))) == 4
+
+
+def test_what_an_in_place_layer_overwrites_was_measured_before():
+    torch.manual_seed(0)
+    model, x = Residual(4), torch.randn(8, 4, 6, 6)
+    expected = float(model.bn1(model.conv1(x)).detach().square().mean())
+    signals = run(model, x)
+    assert signals["bn1"].moment == pytest.approx(expected, rel=1e-4)
+    assert all(row.gradient > 0 for row in signals)
+
+
+def test_gradients_equal_those_of_the_same_model_without_in_place_layers():
+    torch.manual_seed(0)
+    inplace = Residual(4)
+    x = torch.randn(8, 4, 6, 6)
+    found = run(inplace, x)
+    h1 = inplace.bn1(inplace.conv1(x))
+    h2 = inplace.bn2(inplace.conv2(F.relu(h1)))
+    out = F.relu(h2 + x)
+    gradients = torch.autograd.grad(out.square().sum(), [h1, h2])
+    for name, gradient in zip(("bn1", "bn2"), gradients):
+        assert found[name].gradient == pytest.approx(float(gradient.square().mean()), rel=1e-4)
+
+
+@settings(deadline=None, max_examples=30)
+@given(offset=st.floats(-1e4, 1e4), batch=st.integers(2, 9))
+def test_variation_does_not_cancel_on_a_large_offset(offset, batch):
+    x = torch.randn(batch, 200, generator=torch.Generator().manual_seed(0)) + offset
+    apart = min(batch // 2 + 1, batch - 1)
+    direct = (x[:-apart].double() - x[apart:].double()).square().mean().sqrt()
+    assert float(pair_difference(x, batch).double().square().mean().sqrt()) == pytest.approx(float(direct), rel=1e-3)
+
+
+def test_variation_is_the_standard_deviation_between_samples_over_the_size():
+    x = torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0)) * 0.3 + 1
+    identity = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(identity.weight)
+    (row,) = run(identity, x)
+    assert row.variation == pytest.approx(0.3 / (1 + 0.3**2) ** 0.5, rel=0.02)
+
+
+def test_identical_samples_have_no_variation_and_independent_ones_have_one():
+    eye = nn.Linear(50, 50, bias=False)
+    nn.init.eye_(eye.weight)
+    (same,) = run(eye, torch.ones(8, 50))
+    (different,) = run(eye, torch.randn(400, 50, generator=torch.Generator().manual_seed(0)))
+    assert same.variation == 0
+    assert different.variation == pytest.approx(1, abs=0.02)
+
+
+def test_a_batch_that_holds_everything_twice_varies_as_before():
+    once = torch.randn(40, 50, generator=torch.Generator().manual_seed(0))
+    (row,), (twice,) = run(nn.Linear(50, 9), once), run(nn.Linear(50, 9), torch.cat([once] * 8))
+    assert row.variation == pytest.approx(twice.variation, rel=0.2)
+
+
+def test_a_dead_unit_is_zero_for_every_sample_and_position():
+    conv = nn.Conv2d(3, 4, 1)
+    with torch.no_grad():
+        conv.bias.copy_(torch.tensor([-99.0, -99.0, 99.0, 0.0]))
+    rows = run(nn.Sequential(conv, nn.ReLU()), torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0)))
+    assert rows[1].dead == 0.5
+
+
+@pytest.mark.parametrize("kind", BENDING)
+def test_saturation_begins_where_the_slope_is_a_hundredth_of_its_largest(kind):
+    low, high = limits_of(kind)
+    z = torch.linspace(-30, 30, 60_001, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(BENDING[kind](z).sum(), z)
+    flat = slope.abs() < 0.01 * slope.abs().max()
+    outside = (z <= low) | (z >= high)
+    edge = (z - low).abs().minimum((z - high).abs()) < 0.05  # the grid of the limits
+    turning = slope.abs() < 0.02  # a slope may cross 0 on the way, as GELU's does
+    assert not (flat & ~outside & ~edge & ~turning).any()
+    assert not (outside & ~flat & ~edge).any()
+
+
+def test_a_sigmoid_stuck_at_zero_is_saturated_and_a_rectifier_never():
+    shifted = nn.Linear(5, 8)
+    nn.init.constant_(shifted.bias, -50.0)
+    assert run(nn.Sequential(shifted, nn.Sigmoid()), torch.randn(8, 5))[1].saturated == 1
+    assert isnan(run(nn.Sequential(shifted, nn.ReLU()), torch.randn(8, 5))[1].saturated)
+
+
+def test_the_gradient_of_a_recurrent_layer_is_known_for_every_time_step():
+    model, x = Recurrent(nn.RNN), torch.randn(8, 12, 5, requires_grad=True)
+    signals = run(model, x)
+    per_step = x.grad.square().sum((0, 2))
+    assert torch.tensor(signals["cell"].time) == pytest.approx(per_step.tolist(), rel=1e-4)
+    assert signals["cell"].time[-1] > signals["cell"].time[0]
+
+
+def test_what_was_not_measured_is_nan_and_never_zero():
+    model, ids = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 2)), torch.tensor([[0, 1]])
+    with record(model) as signals, torch.no_grad():
+        model(ids)
+    for row in signals:
+        assert isnan(row.gradient)
+        assert isnan(row.dead)
+    text = signals.to_dict()["rows"][0]
+    assert text["gradient"] is None
+    assert "–" in signals._repr_html_()
+
+
+def test_integer_outputs_are_rows_without_numbers():
+    model, inputs, _ = build("integer")
+    row = run(model, inputs)["quantizer"]
+    assert row.dtype == "int64"
+    assert isnan(row.moment)
+
+
+def test_an_underflowing_or_overflowing_square_is_not_reported_as_zero_or_infinity():
+    scale = nn.Linear(4, 4, bias=False)
+    for size in (1e-30, 1e30):
+        nn.init.constant_(scale.weight, size)
+        (row,) = run(scale, torch.ones(4, 4))
+        assert row.moment == pytest.approx((4 * size) ** 2, rel=1e-2)
+
+
+def test_infinite_and_nan_outputs_show_in_the_largest():
+    for bad in (float("inf"), nan):
+        (row,) = run(nn.Linear(2, 2), torch.tensor([[1.0, bad], [0.0, 1.0]]))
+        assert not row.largest < float("inf")
+
+
+def test_a_checkpointed_layer_has_one_row_with_its_gradient():
+    for name in ("checkpointed", "checkpointed, reentrant"):
+        model, inputs, _ = build(name)
+        plain = nn.Sequential(model.first, model.body, model.last)
+        expected = {row.label: row.gradient for row in run(plain, inputs)}
+        found = run(model, inputs)
+        assert [row.label for row in found] == ["first", "body.0", "body.1", "last"]
+        assert [row.gradient for row in found] == pytest.approx(list(expected.values()), rel=1e-4)
+
+
+def test_kinds_restrict_the_rows():
+    model, inputs, _ = build("in-place ReLU")
+    assert {row.kind for row in run(model, inputs, kinds=nn.Conv2d)} == {"Conv2d"}
+    assert {row.kind for row in run(model, inputs, kinds=(nn.BatchNorm2d, nn.ReLU))} == {"BatchNorm2d", "ReLU"}
+
+
+def test_a_module_seen_through_a_wrapper_keeps_its_name():
+    model, inputs, _ = build("multilayer perceptron")
+    names = [row.label for row in run(model, inputs)]
+    wrapped = nn.Sequential(model)
+    wrapped.add_module("module", nn.Linear(4, 4))  # a user's own name
+    assert [row.label for row in run(wrapped, inputs)] == [*(f"0.{name}" for name in names), "module"]
+    assert [row.label for row in run(torch.nn.DataParallel(model), inputs)] == names
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_model_is_seen_layer_by_layer():
+    model, inputs, _ = build("multilayer perceptron")
+    compiled = torch.compile(model, backend="eager")
+    compiled(inputs)
+    assert [row.label for row in run(compiled, inputs)] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_default_and_full_agree(name):
+    model, inputs, _ = build(name)
+    if isinstance(inputs, dict):
+        return
+    torch.manual_seed(3)
+    with torch.random.fork_rng(), record(model) as brief:
+        model(inputs.clone())
+    model, inputs, _ = build(name)
+    torch.manual_seed(3)
+    with torch.random.fork_rng(), record(model, full=True) as full:
+        model(inputs.clone())
+    assert [row.label for row in brief] == [row.label for row in full]
+    for a, b in zip(brief, full):
+        assert a.moment == b.moment or isnan(a.moment)
+
+
+def test_an_exception_ends_the_recording_cleanly():
+    model = nn.Sequential(nn.Linear(5, 4), nn.ReLU())
+    with pytest.raises(RuntimeError, match="shapes"), record(model) as signals:
+        model(torch.randn(3, 7))
+    assert not model[0]._forward_hooks
+    assert len(signals) == 0
+
+
+def test_a_model_that_is_none_is_refused():
+    with pytest.raises(TypeError, match="'relu' of type str\nexpected a torch.nn.Module"), record("relu"):
+        pass
+
+
+def test_rows_are_found_by_label_and_a_wrong_one_is_named():
+    signals = run(nn.Sequential(nn.Linear(5, 4)), torch.randn(3, 5))
+    assert signals["0"].label == signals[0].label
+    with pytest.raises(KeyError, match="'fc' was not recorded"):
+        signals["fc"]
+
+
+def test_signals_show_export_and_draw_themselves():
+    signals = run(nn.Sequential(nn.Linear(5, 4), nn.Tanh()), torch.randn(3, 5))
+    assert repr(signals) == "Signals(layer calls: 2)"
+    assert signals._repr_html_().count("<tr>") == 3
+    assert json.loads(signals.to_json())["rows"][1]["kind"] == "Tanh"
+    assert len(signals.plot().lines) == 2
+    plt.close("all")
