@@ -199,11 +199,13 @@ def _asks_for_infinity(args, kwargs) -> bool:
 
 
 def _place() -> str:
-    """file:line of the innermost frame that is neither torch's nor this package's."""
+    """file:line, or the line of a cell, of the innermost frame that is neither torch's nor this package's."""
     frame = sys._getframe(1)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         if _OURS not in path.parents and _TORCH not in path.parents:
-            return f"{path.name}:{frame.f_lineno}"
+            # A notebook gives each cell a file, named after a hash of its source.
+            cell = "ipykernel" in path.parent.name
+            return f"line {frame.f_lineno} of a cell" if cell else f"{path.name}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
