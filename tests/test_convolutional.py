@@ -19,6 +19,7 @@ from d2lstab import (
     residual_convnet,
     seeded,
 )
+from tests.truth import truth
 
 
 def plain(**changes) -> nn.Sequential:
@@ -221,3 +222,12 @@ def test_what_cannot_be_is_refused(network, changes, error, says):
 def test_what_does_not_go_together_is_refused(changes):
     with pytest.raises(ValueError, match="\nexpected"):
         residual(**changes)
+
+
+@truth("fan.padding.H8", "fan.padding.H224")
+def test_zero_padding_leaves_the_border_the_share_of_terms_of_the_reference_table(row):
+    side = row["inputs"]["H"]
+    (layer, *_) = convnet([1, 1], torch.relu, initializer=he_normal_, dtype=torch.float64)
+    nn.init.ones_(layer.linear.weight)
+    terms = layer.linear(torch.ones(1, 1, side, side, dtype=torch.float64))
+    assert float(terms.detach().mean() / 9) == pytest.approx(row["value"], rel=row["tolerance"]["rel"])
