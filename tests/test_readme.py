@@ -16,7 +16,10 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
 def test_every_snippet_runs_as_it_stands(snippet):
-    exec(compile(snippet, "README.md", "exec"), {})  # noqa: S102
+    names = {}
+    exec(compile(snippet, "README.md", "exec"), names)  # noqa: S102
+    if "report" in names:
+        assert f"report.verdict  # {names['report'].verdict!r}" in snippet
     plt.close("all")
 
 
