@@ -302,6 +302,13 @@ def test_below_the_smallest_update_nothing_moves_and_above_it_something_does(dty
         assert rounded(sign * (weight + 1.01 * update), dtype) != sign * weight
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.float8_e4m3fn])
+def test_updates_are_lost_in_formats_that_no_machine_adds_in(dtype):
+    update = smallest_update(1.0, dtype)
+    weights, updates = torch.ones(4).to(dtype), torch.tensor([update / 2, update, 1.5 * update, 0.0]).to(dtype)
+    assert lost_share(weights, updates) == pytest.approx(2 / 3)  # at a tie 1 is the even neighbour
+
+
 def test_the_share_of_lost_updates_by_hand():
     weights = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0])
     updates = torch.tensor([2.0**-25, 2.0**-23, -(2.0**-24), 0.0, 1e-30])
