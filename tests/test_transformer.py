@@ -20,6 +20,7 @@ from d2lstab import (
     normal_,
     residual_factor,
     seeded,
+    tied_embedding_,
     train,
     transformer,
 )
@@ -89,6 +90,13 @@ def test_every_weight_is_drawn_embeddings_too():
             assert abs(parameter.square().mean() / 0.02**2 - 1) < 5 * (2 / parameter.numel()) ** 0.5
         elif name.endswith("bias"):
             assert not parameter.any()
+
+
+@pytest.mark.parametrize("logit_std", [1.0, 0.25])
+def test_a_tied_embedding_gives_logits_of_the_size_asked_for(logit_std):
+    table = tied_embedding_(torch.empty(4000, 64), logit_std=logit_std, generator=seeded(0))
+    logits = normal(50, 64, generator=seeded(1)) @ table.T
+    assert abs(float(logits.var()) / logit_std**2 - 1) < 4 * (2 / 50 / 64) ** 0.5  # 50 vectors of 64 entries
 
 
 def test_tied_embeddings_are_one_parameter():

@@ -4,11 +4,13 @@ from functools import partial
 
 from .data_driven import lsuv_
 from .dense import (
+    gpt2_normal_,
     he_normal_,
     he_uniform_,
     lecun_normal_,
     lecun_uniform_,
     normal_,
+    tied_embedding_,
     torch_default_,
     xavier_normal_,
     xavier_uniform_,
@@ -47,6 +49,7 @@ __all__ = [
     "fans",
     "fixup_factor",
     "forget_bias_",
+    "gpt2_normal_",
     "half_life",
     "he_normal_",
     "he_uniform_",
@@ -60,6 +63,7 @@ __all__ = [
     "normal_",
     "orthogonal_",
     "residual_factor",
+    "tied_embedding_",
     "torch_default_",
     "xavier_normal_",
     "xavier_uniform_",

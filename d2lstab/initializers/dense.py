@@ -50,6 +50,24 @@ def he_uniform_(weight: Tensor, *, gain: float = sqrt(2), generator: Generator |
     return lecun_uniform_(weight, gain=gain, generator=generator)
 
 
+def tied_embedding_(weight: Tensor, *, logit_std: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """The table (vocabulary, width), filled with N(0, logit_std² / width).
+
+    Used as an output as well, it gives a hidden vector of second moment 1 logits of that standard deviation; looked up,
+    its rows are as small as its entries. Raises what `lecun_normal_` raises.
+    Source: Press and Wolf 2017, arXiv:1608.05859 (tying); the scale is that of any sum of `width` terms.
+    """
+    return lecun_normal_(weight, gain=logit_std, generator=generator)
+
+
+def gpt2_normal_(weight: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """The weight, filled with N(0, 0.02²): a habit of transformers, which knows nothing of their width.
+
+    Source: Radford et al. 2019, Language Models are Unsupervised Multitask Learners; its code.
+    """
+    return normal_(weight, std=0.02, generator=generator)
+
+
 def torch_default_(weight: Tensor, *, generator: Generator | None = None) -> Tensor:
     """The weight, filled as torch fills Linear and convolutions: uniformly on ±1/√fan_in.
 

@@ -2,7 +2,6 @@
 
 import copy
 from collections import OrderedDict
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +9,10 @@ from torch.nn import functional as F
 
 from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
-from ..initializers import Initializer, deepnorm, draw_weight, normal_, residual_factor
+from ..initializers import Initializer, deepnorm, draw_weight, gpt2_normal_, residual_factor
 from ..randomness import seeded
 from .plain import Layer, Norm, drawn, normalization, place
 from .residual import Block
-
-GPT2_NORMAL = partial(normal_, std=0.02)  # a habit, and not a rule: it knows nothing of the width
 
 
 class Attention(nn.Module):
@@ -65,7 +62,7 @@ def transformer(
     heads: int = 4,
     length: int = 64,
     activation: Activation = F.gelu,
-    initializer: Initializer = GPT2_NORMAL,
+    initializer: Initializer = gpt2_normal_,
     norm: Norm | None = nn.LayerNorm,
     post_norm: bool = False,
     skip: float = 1.0,
