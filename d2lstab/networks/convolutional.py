@@ -12,7 +12,7 @@ from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
 from ..initializers import Initializer
 from .plain import Norm, drawn, number_list, plain_layers
-from .residual import PreActivation, pre, residual_blocks, start_as_identity_
+from .residual import PreActivation, between, pre, residual_blocks, start_as_identity_
 
 
 def convolution(kernel_size: int, **settings):
@@ -86,11 +86,9 @@ def residual_convnet(
     network = residual_blocks(
         conv, channels, blocks, activation, layers, norm, post_norm, branch_scale, train_scale, fixup
     )
-    network["input"] = conv(inputs, channels)
-    network.move_to_end("input", last=False)
     head = nn.Sequential(OrderedDict(mean=mean_over_positions(), linear=nn.Linear(channels, outputs, device="cpu")))
-    network["output"] = PreActivation(copy.deepcopy(activation), head, pre(norm, post_norm, channels))
-    network = drawn(nn.Sequential(network), initializer, seed, dtype, device)
+    output = PreActivation(copy.deepcopy(activation), head, pre(norm, post_norm, channels))
+    network = drawn(between(conv(inputs, channels), network, output), initializer, seed, dtype, device)
     return start_as_identity_(network, blocks, layers, zero_last, fixup)
 
 

@@ -107,16 +107,19 @@ def residual_mlp(
     Sources: He et al. 2016, arXiv:1603.05027; Zhang et al. 2019, arXiv:1901.09321 (Fixup); De and Smith 2020,
     arXiv:2002.10444 (SkipInit); Bachlechner et al. 2021, arXiv:2003.04887 (ReZero).
     """
-    inputs, outputs = whole_numbers(inputs=inputs, outputs=outputs)
+    width, inputs, outputs = whole_numbers(width=width, inputs=inputs, outputs=outputs)
     linear = partial(nn.Linear, device="cpu")
     network = residual_blocks(
         linear, width, blocks, activation, layers, norm, post_norm, branch_scale, train_scale, fixup
     )
-    network["input"] = linear(inputs, width)
-    network.move_to_end("input", last=False)
-    network["output"] = PreActivation(copy.deepcopy(activation), linear(width, outputs), pre(norm, post_norm, width))
-    network = drawn(nn.Sequential(network), initializer, seed, dtype, device)
+    output = PreActivation(copy.deepcopy(activation), linear(width, outputs), pre(norm, post_norm, width))
+    network = drawn(between(linear(inputs, width), network, output), initializer, seed, dtype, device)
     return start_as_identity_(network, blocks, layers, zero_last, fixup)
+
+
+def between(first: nn.Module, blocks: OrderedDict, output: nn.Module) -> nn.Sequential:
+    """input, the blocks, output."""
+    return nn.Sequential(OrderedDict(input=first, **blocks, output=output))
 
 
 def residual_blocks(
