@@ -1,6 +1,7 @@
 """Numerical stability and initialization of deep networks."""
 
 from .activations import ACTIVATIONS, Activation, ActivationCurve, curve, dead_units, saturated_share, slope
+from .curvature import sharpness
 from .datasets import Dataset, adding_problem, characters, copy_problem, digits, photographs
 from .diagnosis import FAULTS, Diagnosis, Finding, diagnose
 from .exercises import check
@@ -71,6 +72,7 @@ from .mean_field import (
     trajectory,
     variance_map,
 )
+from .monitoring import Monitor, Onset, TrainingSignals
 from .networks import (
     Attention,
     Block,
@@ -88,6 +90,7 @@ from .networks import (
     upsampler,
 )
 from .plotting import alt_text, course_style, heatmap, histogram, line_with_band, new_axes, theory_line
+from .processes import process_group
 from .products import (
     LyapunovTrace,
     ProductTrace,
@@ -102,6 +105,7 @@ from .randomness import normal, seeded
 from .recording import SignalRow, Signals, record
 from .remedies import PATIENTS, REMEDIES, Patient, RemedyMatrix, remedy_matrix
 from .results import Result, claim
+from .trainability import TrainabilityMap, trainability_map
 from .training import History, Movement, clip_by_global_norm_, clip_by_norm_, clip_by_value_, train
 
 __version__ = "0.1.0"

@@ -1,7 +1,6 @@
 """Which remedy repairs which network: every remedy on every patient, over seeds."""
 
 import copy
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -17,6 +16,7 @@ from .datasets import Dataset
 from .initializers import Initializer, he_normal_, normal_, torch_default_, xavier_normal_
 from .networks import mlp, residual_mlp
 from .plotting import Axes, heatmap, new_axes
+from .processes import bar_hidden, shared
 from .results import Result
 from .training import clip_by_global_norm_, train
 
@@ -127,9 +127,9 @@ def remedy_matrix(
     """Each patient under each remedy, trained from scratch with one network per seed.
 
     patients: anything with network(seed), optimizer and clip, as a `Patient` has them. remedies: functions from a
-    patient to a treated one. Treated patients that are equal are trained once. The accuracy is that on the
-    examples the network learns from: the question is whether it can learn. The gradient ratio is measured before
-    training, in float64, on the first `batch` examples.
+    patient to a treated one. Treated patients that are equal are trained once; a `process_group` shares them out.
+    The accuracy is that on the examples the network learns from: the question is whether it can learn. The gradient
+    ratio is measured before training, in float64, on the first `batch` examples.
     Raises ValueError if there is no patient or no remedy, and what `train` raises.
     """
     (batch,), seeds, device = whole_numbers(batch=batch), seed_list(seeds), available_device(device)
@@ -139,24 +139,33 @@ def remedy_matrix(
     learnt = replace(data, test_inputs=data.inputs, test_targets=data.targets)
     treated = [remedy(patient) for patient in patients.values() for remedy in remedies.values()]
     distinct = [case for index, case in enumerate(treated) if case not in treated[:index]]
-    hidden = not progress or bool(os.environ.get("TQDM_DISABLE"))  # which tqdm itself overlooks in notebooks
-    columns = []
-    for case in tqdm(distinct, desc="remedies", leave=False, delay=1, disable=hidden):
-        ratios = []
 
-        def measured(seed: int, case=case, ratios=ratios) -> nn.Module:
-            network = case.network(seed)
-            ratios.append(gradient_ratio(copy.deepcopy(network), learnt, batch))
-            return network
+    def outcomes(cases: list[Patient]):
+        for case in tqdm(cases, desc="remedies", leave=False, delay=1, disable=bar_hidden(progress)):
+            yield _outcome(case, learnt, steps, seeds, batch, device)
 
-        run = train(
-            measured, learnt, optimizer=case.optimizer, clip=case.clip,
-            steps=steps, seeds=seeds, batch=batch, device=device, progress=False,
-        )  # fmt: skip
-        columns.append((run.accuracy.double(), torch.stack(ratios).cpu(), run.diverged))
+    columns = shared(outcomes, distinct)
     found = [torch.stack([columns[distinct.index(case)][part] for case in treated]) for part in range(3)]
     shape = len(patients), len(remedies), len(seeds)
     return RemedyMatrix(tuple(patients), tuple(remedies), *(part.reshape(shape) for part in found))
+
+
+def _outcome(case: Patient, data: Dataset, steps: int, seeds, batch: int, device) -> tuple[Tensor, Tensor, Tensor]:
+    """Accuracy, gradient ratio and divergence of one treated patient, (seeds,) each."""
+    ratios = []
+
+    def measured(seed: int) -> nn.Module:
+        network = case.network(seed)
+        ratios.append(gradient_ratio(copy.deepcopy(network), data, batch))
+        return network
+
+    run = train(
+        measured, data, optimizer=case.optimizer, clip=case.clip,
+        steps=steps, seeds=seeds, batch=batch, device=device, progress=False,
+    )  # fmt: skip
+    if run.interrupted:  # half a cell would pass for a whole one
+        raise KeyboardInterrupt
+    return run.accuracy.double(), torch.stack(ratios).cpu(), run.diverged
 
 
 def gradient_ratio(network: nn.Module, data: Dataset, batch: int) -> Tensor:

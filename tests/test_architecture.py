@@ -11,14 +11,15 @@ import pytest
 import d2lstab
 
 FLOORS = [
-    {"arguments", "plotting", "results", "threads"},
+    {"arguments", "plotting", "processes", "results", "threads"},
     {"activations", "floats", "randomness"},
     {"initializers", "mean_field", "products"},
     {"networks", "datasets", "recording"},
-    {"propagation", "jacobians"},
+    {"curvature", "propagation", "jacobians"},
     {"training"},
-    {"remedies", "diagnosis"},
-    {"exercises"},
+    {"remedies", "diagnosis", "trainability"},
+    {"monitoring"},
+    {"exercises", "lightning"},
 ]
 PACKAGE = Path(d2lstab.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -60,7 +61,7 @@ def test_a_file_can_be_read_in_one_sitting(path):
 
 
 def test_the_package_imports_without_the_course():
-    blocked = ["d2l", "pandas", "IPython", "jupyterlab", "ipywidgets", "sklearn", "torchvision", "scipy"]
+    blocked = ["d2l", "pandas", "IPython", "jupyterlab", "ipywidgets", "sklearn", "torchvision", "scipy", "lightning"]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); import d2lstab; d2lstab.random_product().plot()"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 

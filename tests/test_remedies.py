@@ -131,6 +131,15 @@ def test_a_diverged_seed_is_told():
     assert matrix.diverged.all()
 
 
+def test_an_interrupted_matrix_is_none():
+    class Stopped(SGD):
+        def step(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quick(patients={"it": replace(SHALLOW, optimizer=partial(Stopped, lr=0.1))}, remedies={"nothing": together()})
+
+
 def test_it_draws_its_medians_side_by_side():
     matrix = quick(patients={"a": SHALLOW, "b": replace(SHALLOW, depth=6)}, remedies={"nothing": together()})
     left, right = matrix.plot()

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..activations import Activation, check_elementwise, value_and_slope
 from ..arguments import available_device, floating_dtype, name_of, seed_list, whole_numbers
 from ..initializers import Initializer, draw_weight
+from ..processes import shared
 from ..randomness import normal, seeded
 from ..threads import one_thread_on_two_cores
 from .moments import Propagation, at_least_float32, log_square, near_one
@@ -51,7 +52,8 @@ def depth_sweep(
 
     Each seed is a network without biases, all layers of one width, fed N(0, 1) inputs; the gradient starts as
     N(0, 1) at the last layer. A seed means the same numbers alone or in company, in every dtype and place.
-    All weights are held at once: seeds × depth × width² numbers. Sizes are carried as in `propagate`.
+    All weights are held at once: seeds × depth × width² numbers; a `process_group` shares the seeds out. Sizes are
+    carried as in `propagate`.
     Raises ValueError for sizes below 1 or a bad dtype or device, and what `check_elementwise` and
     `draw_weight` raise.
     Source: Glorot and Bengio 2010; Schoenholz et al. 2017, arXiv:1611.01232.
@@ -59,16 +61,21 @@ def depth_sweep(
     depth, width, batch = whole_numbers(depth=depth, width=width, batch=batch)
     seeds, dtype, device = seed_list(seeds), floating_dtype(dtype), available_device(device)
     check_elementwise(activation, like=torch.empty(0, dtype=at_least_float32(dtype), device=device))
-    generators = [seeded(seed) for seed in seeds]
 
-    def each_seed(draw) -> Tensor:
-        return torch.stack([draw(generator) for generator in generators]).to(device, dtype)
+    def moments_of(seeds: list[int]) -> list[Tensor]:
+        generators = [seeded(seed) for seed in seeds]
 
-    inputs = each_seed(lambda g: normal(batch, width, generator=g))
-    gradient = each_seed(lambda g: normal(batch, width, generator=g))
-    weights = [each_seed(lambda g: draw_weight(initializer, (width, width), g)) for _ in range(depth)]
-    forward, slopes = _forward(inputs, weights, activation, keep_slopes=True)
-    return Propagation(forward, _backward(gradient, weights, slopes))
+        def each_seed(draw) -> Tensor:
+            return torch.stack([draw(generator) for generator in generators]).to(device, dtype)
+
+        inputs = each_seed(lambda g: normal(batch, width, generator=g))
+        gradient = each_seed(lambda g: normal(batch, width, generator=g))
+        weights = [each_seed(lambda g: draw_weight(initializer, (width, width), g)) for _ in range(depth)]
+        forward, slopes = _forward(inputs, weights, activation, keep_slopes=True)
+        moments = torch.stack([forward, _backward(gradient, weights, slopes)], dim=1).cpu()
+        return [each.clone() for each in moments]  # a view would travel with the whole
+
+    return Propagation(*torch.stack(shared(moments_of, seeds), dim=1).to(device))
 
 
 @torch.no_grad()

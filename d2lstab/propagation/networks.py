@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..arguments import seed_list
+from ..processes import shared
 from ..randomness import global_stream, normal, seeded
 from ..threads import one_thread_on_two_cores
 from .moments import Propagation, log_square, near_one
@@ -21,8 +22,8 @@ def network_sweep(
     make_model(seed) returns an nn.Sequential, such as `mlp` or `residual_mlp` do; its modes are left as they come, so
     that batch normalization is measured with the statistics of the batch. inputs: (batch, ...), the same for every
     seed. The gradient starts as N(0, 1) at the output. Returns `forward` and `backward`, (seeds, children + 1), as
-    natural logarithms of means over all entries. Afterwards the models' parameters, buffers,
-    gradients and modes and torch's random streams are as they were.
+    natural logarithms of means over all entries; a `process_group` shares the seeds out. Afterwards the models'
+    parameters, buffers, gradients and modes and torch's random streams are as they were.
 
     Everything is computed in float64, and the gradient's size is carried apart, so that it neither
     overflows nor vanishes at any depth. The signal's size cannot be: a child need not be linear. Beyond 10^±150 it
@@ -37,8 +38,11 @@ def network_sweep(
             else f"type {type(inputs).__name__}"
         )
         raise ValueError(f"inputs of {given}\nexpected a floating tensor (batch, ...) that is not empty")
-    moments = [_one_network(make_model, seed, inputs) for seed in seed_list(seeds)]
-    return Propagation(*(torch.stack(direction).cpu() for direction in zip(*moments)))
+
+    def moments_of(seeds: list[int]) -> list[Tensor]:
+        return [torch.stack(_one_network(make_model, seed, inputs)).cpu() for seed in seeds]
+
+    return Propagation(*torch.stack(shared(moments_of, seed_list(seeds)), dim=1))
 
 
 def _one_network(make_model, seed: int, inputs: Tensor) -> tuple[Tensor, Tensor]:

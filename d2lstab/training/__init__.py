@@ -1,6 +1,5 @@
 """Does it learn, and how fast: many seeds trained at once."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
@@ -11,6 +10,7 @@ from tqdm.auto import tqdm
 
 from ..arguments import available_device, seed_list, whole_numbers
 from ..datasets import Dataset
+from ..processes import bar_hidden
 from ..randomness import global_stream, seeded
 from ..threads import one_thread_on_two_cores
 from .clipping import clip_by_global_norm_, clip_by_norm_, clip_by_value_, norm_over
@@ -69,9 +69,7 @@ def train(
     data = data.to(device, dtype)
     networks = stacks(models, data, optimizer, loss)
     check_labels(networks[0], data, loss)
-    hidden = not progress or bool(os.environ.get("TQDM_DISABLE"))  # which tqdm itself overlooks in notebooks
-
-    runs = []
+    runs, hidden = [], bar_hidden(progress)
     with tqdm(total=steps * len(networks), desc="training", leave=False, delay=1, disable=hidden) as bar:
         for network, group in zip(networks, [seeds] if len(networks) == 1 else [[seed] for seed in seeds]):
             watch = Watch(network, steps) if movement else None
