@@ -1,0 +1,89 @@
+"""A callback for Lightning's Trainer. Needs the extra: pip install "d2lstab[lightning]"."""
+
+from collections.abc import Callable
+from math import isnan
+
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+except ImportError as error:
+    raise ImportError(
+        "d2lstab.lightning needs the package lightning, which is not installed\n"
+        'expected it from: pip install "d2lstab[lightning]"'
+    ) from error
+
+from .monitoring import Monitor, Onset, TrainingSignals
+
+_LOGGED = ("moment", "gradient", "ratio", "dead", "saturated")
+
+
+class StabilityMonitor(Callback):
+    """A Monitor around a Trainer's training steps: `Trainer(callbacks=[StabilityMonitor()])`.
+
+    Every record goes to the trainer's loggers as "moment/layer", "gradient/layer", "ratio/layer", "dead/layer" and
+    "saturated/layer"; `.signals` holds them all, and checkpoints carry them on. The arguments are those of `Monitor`;
+    a step is one of the optimizer, however many batches it accumulates. Training stays bit for bit what it is.
+    """
+
+    def __init__(
+        self,
+        every: int = 100,
+        *,
+        histograms: bool = False,
+        tell: Callable[[Onset], None] | None = print,
+        most: int = 1000,
+    ):
+        self.settings = {"every": every, "histograms": histograms, "tell": tell, "most": most}
+        self.monitor: Monitor | None = None
+        self._state: dict = {}  # of the run that a checkpoint came from
+        self._steps = 0  # of the trainer, when last seen
+
+    @property
+    def signals(self) -> TrainingSignals:
+        """What was recorded so far. Raises RuntimeError before training has begun."""
+        if self.monitor is None:
+            raise RuntimeError("nothing was recorded yet\nexpected Trainer(callbacks=[this]).fit(...) before")
+        return self.monitor.signals
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        optimizers = trainer.optimizers
+        optimizer = optimizers[0] if len(optimizers) == 1 else None
+        self.monitor = Monitor(trainer.model, optimizer=optimizer, **self.settings)
+        if self._state:
+            self.monitor.load_state_dict(self._state)
+        self.monitor.__enter__()
+        self._steps = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs, *_) -> None:
+        if trainer.global_step == self._steps:  # gradients are still being accumulated
+            return
+        self._steps = trainer.global_step
+        records = len(self.monitor.records)
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        self.monitor.step(loss, scale=1.0 if scaler is None else scaler.get_scale())
+        if len(self.monitor.records) != records:
+            self._log(trainer)
+
+    def on_train_end(self, *_) -> None:
+        self.monitor.__exit__(None, None, None)
+
+    def on_exception(self, *_) -> None:
+        if self.monitor is not None:
+            self.monitor.__exit__(None, None, None)
+
+    def state_dict(self) -> dict:
+        return self.monitor.state_dict() if self.monitor is not None else self._state
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self._state = state_dict
+
+    def _log(self, trainer: Trainer) -> None:
+        signals = self.monitor.signals
+        metrics = {
+            f"{name}/{layer}": value
+            for name in _LOGGED
+            for layer, value in zip(signals.layers, getattr(signals, name)[-1].tolist())
+            if not isnan(value)
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)

@@ -1,0 +1,179 @@
+"""Watch a training loop: a few statistics of every layer, now and then, and a word when something goes wrong."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from math import nan
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..arguments import whole_numbers
+from ..recording.modules import eager, named_modules
+from .onsets import Onset, Vigil, findings_in
+from .signals import TrainingSignals, record_of, signals_of
+from .steps import StepRecorder
+from .sums import Sums
+from .weights import Weights
+
+
+class Monitor:
+    """A context in which every k-th training step leaves a record of all layer calls and all weights.
+
+    Call `.step(loss)` once after each step of the optimizer; `.signals` are the TrainingSignals so far. Recorded
+    are step 1 and every `every`-th after it; in the steps between, no hook is attached. Passes without gradients,
+    such as an evaluation, are not recorded; several passes in one step (accumulated gradients) make one record.
+    optimizer: the one whose steps are measured; it need not own all parameters. Without it, weights are compared
+    between two calls of `.step()`. histograms=True adds the distribution of every output. tell: called with each
+    Onset, a fault that begins; None for silence. most: records that are kept; when there are more, every second one
+    is dropped and `every` doubles. A record holds 7 numbers per layer call and 3 per parameter, and 64 more per call
+    with histograms; while a step is recorded, the weights are held twice.
+    A model wrapped in DistributedDataParallel is measured over the batches of all processes, with one exchange per
+    record; all of them hold the same signals, and the first one tells. Rows say nothing of other processes' NaN
+    until the exchange. Training itself is left alone, whatever is recorded.
+    Raises TypeError and ValueError for a model or optimizer that is none, an optimizer of another model, or
+    every < 1.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        optimizer: torch.optim.Optimizer | None = None,
+        every: int = 100,
+        histograms: bool = False,
+        tell: Callable[[Onset], None] | None = print,
+        most: int = 1000,
+    ):
+        check_kinds(model, optimizer)
+        (self.every,), (self.most,) = whole_numbers(every=every), whole_numbers(at_least=2, most=most)
+        self.model, self.optimizer, self.histograms = model, optimizer, histograms
+        self.steps = 0  # that were made
+        self.records: list[dict] = []
+        self._group = model.process_group if isinstance(model, DistributedDataParallel) else None
+        first = self._group is None or dist.get_rank(self._group) == 0
+        self._vigil = Vigil(tell if first else None)
+        self._inside = False
+        self._watching: ExitStack | None = None
+
+    def __enter__(self):
+        if self._inside:
+            raise RuntimeError("this Monitor is already in use\nexpected one `with` block at a time")
+        self._inside = True
+        self._modules = {name: id(module) for name, module in named_modules(self.model)}
+        self._watch_if_due()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._inside = False
+        self._look_away()
+
+    def step(self, loss: Tensor | float | None = None, *, scale: float = 1.0) -> None:
+        """Says that a training step was made, with this loss: a scalar, without which gradients are not judged.
+
+        scale: by how much the loss was multiplied before backward(), such as scaler.get_scale().
+        Raises RuntimeError outside the `with` block, and ValueError where the model is not what it was: modules came
+        or went, or none was called in a recorded step.
+        """
+        if not self._inside:
+            raise RuntimeError(
+                "Monitor.step() outside of its `with` block\nexpected `with Monitor(model) as monitor:` around the loop"
+            )
+        self.steps += 1
+        if self._watching is not None:
+            self._record(loss, scale)
+        self._watch_if_due()
+
+    @property
+    def signals(self) -> TrainingSignals:
+        """What was recorded so far."""
+        return signals_of(self.records, tuple(self._vigil.onsets))
+
+    def state_dict(self) -> dict:
+        """What a resumed run needs to go on recording: plain values and tensors."""
+        return {"steps": self.steps, "every": self.every, "records": list(self.records), **self._vigil.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Takes over the count of steps and the records of an earlier run."""
+        self.steps, self.every, self.records = state["steps"], state["every"], list(state["records"])
+        self._vigil.load_state_dict(state)
+        if self._inside:
+            self._look_away()
+            self._watch_if_due()
+
+    def _watch_if_due(self) -> None:
+        if self.steps % self.every:
+            return
+        self._check_modules()
+        self._recorder = StepRecorder(histograms=self.histograms)
+        self._weights = Weights(self.model, self.optimizer)
+        self._watching = ExitStack()
+        self._watching.callback(self._recorder.close)
+        self._watching.callback(self._weights.forget)
+        self._recorder.watch(self.model, None)
+        self._watching.enter_context(eager())
+
+    def _look_away(self) -> None:
+        if self._watching is not None:
+            self._watching.close()
+        self._watching = None
+
+    def _record(self, loss: Tensor | float | None, scale: float) -> None:
+        self._weights.done()
+        loss = float(loss.detach()) if isinstance(loss, Tensor) else loss
+        calls = self._recorder.sums()
+        self._look_away()
+        if self._group is not None:
+            calls, loss = exchanged(calls, loss, self._group)
+            scale *= dist.get_world_size(self._group)  # each process had the gradient of its own loss, not of the mean
+        calls = {label: each.with_gradients_over(scale) for label, each in calls.items()}
+        if not calls:
+            raise ValueError(
+                f"no layer of this {type(self.model).__name__} was called with gradients in step {self.steps}\n"
+                "expected the model that is being trained: one made anew needs a Monitor of its own"
+            )
+        names, norms = list(self._weights.parameters), self._weights.norms
+        before = dict(zip(names, norms[2].tolist())) if self._weights.stepped else None
+        self._vigil.look(self.steps, findings_in(self.model, list(calls.values()), loss, before))
+        self.records.append(record_of(self.steps, nan if loss is None else loss, calls, names, norms))
+        if len(self.records) > self.most:
+            self.every *= 2
+            self.records = [each for each in self.records if (each["step"] - 1) % self.every == 0]
+
+    def _check_modules(self) -> None:
+        now = {name: id(module) for name, module in named_modules(self.model)}
+        changed = [name or "the model" for name in {**now, **self._modules} if now.get(name) != self._modules.get(name)]
+        if changed:
+            raise ValueError(
+                f"{type(self.model).__name__} changed while it was watched: {', '.join(changed[:5])}\n"
+                "expected the same modules throughout; begin a new Monitor after such a change"
+            )
+
+
+def exchanged(calls: dict[str, Sums], loss: float | None, group) -> tuple[dict[str, Sums], float | None]:
+    """The calls over the batches of all processes and the mean of their losses, in one exchange, the same on each."""
+    everyone: list = [None] * dist.get_world_size(group)
+    dist.all_gather_object(everyone, (calls, loss), group=group)
+    total: dict[str, Sums] = {}
+    for each, _ in everyone:
+        for label, sums in each.items():
+            total[label] = total[label] + sums if label in total else sums
+    mean = None if loss is None else sum(each for _, each in everyone) / len(everyone)
+    return total, mean
+
+
+def check_kinds(model, optimizer) -> None:
+    """Raises TypeError and ValueError as `Monitor` says."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={model!r} of type {type(model).__name__}\nexpected a torch.nn.Module")
+    if optimizer is None:
+        return
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer={optimizer!r} of type {type(optimizer).__name__}\nexpected a torch.optim.Optimizer")
+    its = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    if not its & {id(each) for each in model.parameters()}:
+        raise ValueError(
+            f"{type(optimizer).__name__} holds no parameter of this {type(model).__name__}\n"
+            "expected the optimizer of this model, made after the model was moved or copied"
+        )

@@ -1,0 +1,119 @@
+"""When a fault begins: the rules of `diagnosis`, asked again and again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite, nan
+from types import SimpleNamespace
+
+from torch import nn
+
+from ..diagnosis.evidence import Evidence
+from ..diagnosis.examination import Look
+from ..diagnosis.faults.death import dead
+from ..diagnosis.faults.depth import exploding, vanishing
+from ..diagnosis.faults.precision import overflow
+from ..diagnosis.faults.saturation import saturated
+from ..diagnosis.faults.time import forgetting
+from ..diagnosis.findings import EXPLAINS, Finding
+from ..diagnosis.subject import Subject
+from ..results import Result
+from .sums import Sums
+
+_OF_SIGNALS = (overflow, dead, saturated, forgetting)
+_OF_GRADIENTS = (exploding, vanishing)  # sizes are judged against the loss
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Onset(Result):
+    """The step at which a fault was first seen, and what `diagnosis` says of it there."""
+
+    step: int
+    finding: Finding
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [("step", str(self.step)), *self.finding._rows()]
+
+    def __str__(self) -> str:
+        finding = self.finding
+        place = f" in {finding.layer}" if finding.layer else ""
+        return f"step {self.step}: {finding.fault}{place}: {finding.evidence}\n  remedy: {finding.remedy}"
+
+
+class Vigil:
+    """Says once, of each fault, when it begins: infinities at once, all else when it is seen twice in a row."""
+
+    def __init__(self, tell: Callable[[Onset], None] | None):
+        self.tell = tell
+        self.onsets: list[Onset] = []
+        self.suspected: dict[str, Onset] = {}
+
+    def look(self, step: int, findings: Sequence[Finding]) -> None:
+        """Compares the findings of a step with those of the one recorded before."""
+        known = {onset.finding.fault for onset in self.onsets}
+        explained = set().union(*(EXPLAINS.get(each, set()) for each in known)) if known else set()
+        new = [each for each in findings if each.fault not in known | explained]
+        suspected = {each.fault: self.suspected.get(each.fault, Onset(step, each)) for each in new}
+        for finding in new:
+            if finding.fault in self.suspected or finding.fault.startswith("non_finite"):
+                self._begins(suspected.pop(finding.fault))
+        self.suspected = suspected
+
+    def state_dict(self) -> dict:
+        """The faults that have begun, and those that were seen once, as plain values."""
+        onsets = {"onsets": self.onsets, "suspected": self.suspected.values()}
+        return {name: [{"step": each.step, **each.finding.to_dict()} for each in some] for name, some in onsets.items()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Takes over what an earlier run has seen."""
+        self.onsets = [onset_of(each) for each in state["onsets"]]
+        self.suspected = {each["fault"]: onset_of(each) for each in state["suspected"]}
+
+    def _begins(self, onset: Onset) -> None:
+        self.onsets.append(onset)
+        if self.tell is not None:
+            self.tell(onset)
+
+
+def onset_of(values: dict) -> Onset:
+    """An onset from the plain values of a checkpoint."""
+    return Onset(values["step"], Finding(**{name: value for name, value in values.items() if name != "step"}))
+
+
+def findings_in(
+    model: nn.Module, calls: Sequence[Sums], loss: float | None, weights: dict[str, float] | None
+) -> list[Finding]:
+    """What the rules of `diagnosis` find in one step, the root cause first.
+
+    calls: in the order of execution. weights: the norm of each parameter before the step; None where the optimizer
+    made none, as it does when a loss scaler has seen infinite gradients.
+    """
+    broken = _non_finite(calls, loss, weights)
+    if broken is not None:
+        return [broken]
+    rows = [each.row_of_all() for each in calls]
+    loss_or_nan, signals = nan if loss is None else loss, SimpleNamespace(rows=rows)
+    look = Look(output=None, outputs=None, loss=loss_or_nan, signals=signals, gradients={})
+    evidence = Evidence(Subject(model, (), {}, None, None), look)
+    rules = _OF_SIGNALS + (_OF_GRADIENTS if loss else ())
+    found = [finding for rule in rules if (finding := rule(evidence)) is not None]
+    explained = set().union(*(EXPLAINS.get(each.fault, set()) for each in found)) if found else set()
+    return [each for each in found if each.fault not in explained]
+
+
+_BEFORE = "go back to a checkpoint from before this step; then a smaller learning rate, or clipped gradients"
+
+
+def _non_finite(calls: Sequence[Sums], loss: float | None, weights: dict[str, float] | None) -> Finding | None:
+    spoilt = next((name for name, norm in (weights or {}).items() if not isfinite(norm)), None)
+    if spoilt is not None:
+        return Finding("non_finite_forward", spoilt, "this weight was infinite or NaN before the step began", _BEFORE)
+    forward = next((each.row.label for each in calls if each.bad_signal), None)
+    if forward is not None:
+        return Finding("non_finite_forward", forward, "its output is the first that is infinite or NaN", _BEFORE)
+    if loss is not None and not isfinite(loss):
+        return Finding("non_finite_forward", "", f"the loss is {loss}, and every recorded output is finite", _BEFORE)
+    backward = next((each.row.label for each in reversed(calls) if each.bad_gradient), None)
+    if backward is not None and weights is not None:
+        told = "the loss is finite; on the way back this is the first gradient that is not"
+        return Finding("non_finite_backward", backward, told, _BEFORE)
+    return None

@@ -1,0 +1,187 @@
+"""What a monitor recorded: tensors over steps and layers."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import nan
+
+import matplotlib
+import torch
+from torch import Tensor
+
+from ..plotting import Axes, heatmap, line_with_band, new_axes, theory_line
+from ..recording.signals import plain
+from ..results import Result
+from .onsets import Onset
+from .sums import BINS, EDGES, Sums
+
+COLUMNS = ("moment", "variation", "gradient", "dead", "saturated", "largest")
+_LOGARITHMIC = {"moment", "gradient", "largest", "ratio"}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingSignals(Result):
+    """What a `Monitor` recorded. NaN stands for what was not measured: a layer not called, a share without meaning."""
+
+    steps: Tensor  # (records,), of training, from 1
+    loss: Tensor  # (records,), as given to `Monitor.step`, before the step
+    layers: tuple[str, ...]  # labels of the layer calls, such as "fc1" or "fc1#2"
+    moment: Tensor  # (records, layers), E h² of the outputs
+    variation: Tensor  # (records, layers), root mean square of what differs between samples, over the root of E h²
+    gradient: Tensor  # (records, layers), E g², g the derivative of the loss with respect to an output
+    dead: Tensor  # (records, layers), share of units that are 0 for every sample
+    saturated: Tensor  # (records, layers), share of inputs at which an activation's slope is below 1 % of its largest
+    largest: Tensor  # (records, layers), max |h|
+    weights: tuple[str, ...]  # names of the trained parameters
+    gradient_norm: Tensor  # (records, weights), as the optimizer saw it
+    update_norm: Tensor  # (records, weights), of what the step added
+    weight_norm: Tensor  # (records, weights), before the step
+    histograms: Tensor  # (records, layers, bins), shares of the outputs; no bins unless asked for
+    edges: Tensor  # (bins + 1,), of the bins
+    onsets: tuple[Onset, ...]  # the faults that began
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def ratio(self) -> Tensor:
+        """Update over weight of each call's own weight, (records, layers); NaN for calls without one, or of zeros."""
+        place = {name: index for index, name in enumerate(self.weights)}
+        ratios = torch.full_like(self.moment, nan)
+        of_weight = torch.where(self.weight_norm > 0, self.update_norm / self.weight_norm, nan)
+        for index, label in enumerate(self.layers):
+            name = label.partition("#")[0]
+            found = next((key for key in (f"{name}.weight", f"{name}.weight_ih_l0", "weight") if key in place), None)
+            if found is not None and (found != "weight" or len(self.layers) == 1):
+                ratios[:, index] = of_weight[:, place[found]]
+        return ratios
+
+    def _rows(self) -> list[tuple[str, str]]:
+        last = int(self.steps[-1]) if len(self) else 0
+        told = "; ".join(f"{each.finding.fault} from step {each.step}" for each in self.onsets) or "none"
+        return [
+            ("records", f"{len(self)}, up to step {last}"),
+            ("layer calls", str(len(self.layers))),
+            ("weights", str(len(self.weights))),
+            ("faults", told),
+        ]
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Axes with the update-to-weight ratio of every layer against the step, from the first, dark, to the last.
+
+        Source of the line at 10⁻³, a rule of thumb: Karpathy 2022, makemore, part 3.
+        """
+        ax = new_axes(ax)
+        ax.set(xlabel="step", ylabel="update / weight", yscale="log")
+        ratio = self.ratio
+        own = [index for index in range(len(self.layers)) if not ratio[:, index].isnan().all()]
+        shades = matplotlib.colormaps["viridis"](torch.linspace(0, 0.9, max(2, len(own))).numpy())
+        for shade, index in zip(shades, own):
+            ends = {"label": self.layers[index]} if index in (own[0], own[-1]) else {}
+            line_with_band(ax, self.steps, ratio[:, index], color=shade, linestyle="-", linewidth=1.2, **ends)
+        return theory_line(ax, self.steps, torch.full(self.steps.shape, 1e-3, dtype=torch.float64))
+
+    def plot_layers(self, quantity: str = "moment", ax: Axes | None = None) -> Axes:
+        """Axes with one quantity over steps and layers as colours; sizes as powers of ten.
+
+        Raises ValueError for a quantity that is none of the recorded ones.
+        """
+        if quantity not in (*COLUMNS, "ratio"):
+            raise ValueError(f"quantity={quantity!r}\nexpected one of {', '.join((*COLUMNS, 'ratio'))}")
+        values = getattr(self, quantity)
+        known = ~values.isnan().all(0)
+        values = values[:, known].T
+        names = [name for name, there in zip(self.layers, known.tolist()) if there]
+        values, label = (values.log10(), f"log₁₀ {quantity}") if quantity in _LOGARITHMIC else (values, quantity)
+        ax = heatmap(new_axes(ax), torch.where(values.isfinite(), values, nan), label=label)
+        shown = range(0, len(names), -(-len(names) // 20))  # more names than fit would lie on each other
+        ax.set_yticks(list(shown), [names[place] for place in shown])
+        return self._steps_below(ax)
+
+    def plot_histogram(self, layer: str, ax: Axes | None = None) -> Axes:
+        """Axes with the distribution of a layer's outputs, one column of colours per record.
+
+        Raises ValueError for a layer that was not recorded, or if histograms were not asked for.
+        """
+        if layer not in self.layers:
+            raise ValueError(f"layer={layer!r}\nexpected one of {', '.join(self.layers)}")
+        if not self.histograms.shape[-1]:
+            raise ValueError("no histograms were recorded\nexpected Monitor(model, histograms=True)")
+        shares = self.histograms[:, self.layers.index(layer)].nan_to_num().T
+        seen = shares.sum(1).nonzero().flatten().tolist() or [0]
+        low, high = max(0, seen[0] - 2), min(len(shares), seen[-1] + 3)
+        shares = shares[low:high]
+        floor = float(shares[shares > 0].min()) if (shares > 0).any() else 1.0
+        ax = heatmap(new_axes(ax), shares.clamp(min=floor).log10(), label="log₁₀ of the share", origin="lower")
+        edges = (10 * self.edges).asinh()  # where bins are equally wide
+        values = (-1000, -100, -10, -1, -0.2, 0, 0.2, 1, 10, 100, 1000)
+        places = (torch.tensor(values).mul(10).asinh() - edges[low]) / (edges[1] - edges[0]) - 0.5
+        inside = [(place, value) for place, value in zip(places.tolist(), values) if 0 <= place < high - low]
+        ax.set_yticks([place for place, _ in inside], [f"{value:g}" for _, value in inside])
+        ax.set(ylabel=f"output of {layer}")
+        return self._steps_below(ax)
+
+    def _steps_below(self, ax: Axes) -> Axes:
+        places = torch.linspace(0, max(0, len(self) - 1), min(6, max(1, len(self)))).round().long().unique().tolist()
+        ax.set_xticks(places, [str(int(self.steps[place])) for place in places])
+        ax.set(xlabel="step")
+        return ax
+
+    def to_dict(self) -> dict:
+        """Everything but the histograms as plain values; None where nothing was measured."""
+        tensors = ("steps", "loss", *COLUMNS, "gradient_norm", "update_norm", "weight_norm")
+        return {
+            "layers": list(self.layers),
+            "weights": list(self.weights),
+            **{name: plain(getattr(self, name).tolist()) for name in tensors},
+            "onsets": [{"step": each.step, **plain(each.finding.to_dict())} for each in self.onsets],
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON; infinite numbers are the strings "inf" and "-inf"."""
+        return json.dumps(self.to_dict())
+
+
+def record_of(step: int, loss: float, calls: dict[str, Sums], weights: Sequence[str], norms: Tensor) -> dict:
+    """One record: plain values and tensors only, so that a checkpoint can hold it."""
+    rows = [each.row_of_all() for each in calls.values()]
+    numbers = [[getattr(row, name) for name in COLUMNS] for row in rows]
+    return {
+        "step": step,
+        "loss": loss,
+        "layers": list(calls),
+        "numbers": torch.tensor(numbers, dtype=torch.float64).reshape(-1, len(COLUMNS)),
+        "histograms": torch.tensor([each.histogram for each in calls.values() if each.histogram]),
+        "with_histogram": [label for label, each in calls.items() if each.histogram],
+        "weights": list(weights),
+        "norms": norms,
+    }
+
+
+def signals_of(records: Sequence[dict], onsets: tuple[Onset, ...]) -> TrainingSignals:
+    """The records as tensors; layers and weights that are not in all of them have NaN in the others."""
+    layers = list(dict.fromkeys(label for each in records for label in each["layers"]))
+    weights = list(dict.fromkeys(name for each in records for name in each["weights"]))
+    bins = BINS if any(each["with_histogram"] for each in records) else 0
+    numbers = torch.full((len(records), len(layers), len(COLUMNS)), nan, dtype=torch.float64)
+    norms = torch.full((len(records), 3, len(weights)), nan, dtype=torch.float64)
+    histograms = torch.full((len(records), len(layers), bins), nan)
+    for index, each in enumerate(records):
+        numbers[index, [layers.index(label) for label in each["layers"]]] = each["numbers"]
+        norms[index][:, [weights.index(name) for name in each["weights"]]] = each["norms"]
+        if each["with_histogram"]:
+            places = [layers.index(label) for label in each["with_histogram"]]
+            histograms[index, places] = each["histograms"] / each["histograms"].sum(1, keepdim=True).clamp(min=1)
+    return TrainingSignals(
+        steps=torch.tensor([each["step"] for each in records], dtype=torch.int64),
+        loss=torch.tensor([each["loss"] for each in records], dtype=torch.float64),
+        layers=tuple(layers),
+        **{name: numbers[..., place] for place, name in enumerate(COLUMNS)},
+        weights=tuple(weights),
+        gradient_norm=norms[:, 0],
+        update_norm=norms[:, 1],
+        weight_norm=norms[:, 2],
+        histograms=histograms,
+        edges=EDGES,
+        onsets=onsets,
+    )

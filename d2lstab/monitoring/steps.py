@@ -1,0 +1,74 @@
+"""The recorder of one training step: all its passes make one row per layer call."""
+
+import torch
+from torch import Tensor, nn
+
+from ..recording.functional import FunctionCalls
+from ..recording.modules import in_backward
+from ..recording.recorder import Recorder
+from ..recording.signals import Signals
+from ..recording.statistics import extremes, measurable
+from .sums import Sums, histogram_of
+
+
+class StepRecorder(Recorder):
+    """Records the passes with gradients of one training step, and numbers the calls of each pass anew.
+
+    A pass is a call of an outermost module: of the model, or of a part that the training loop calls by itself.
+    """
+
+    def __init__(self, *, histograms: bool):
+        super().__init__([], True)
+        self.histograms = histograms
+        self.functions = FunctionCalls(self)
+        self.wanted = False  # whether this pass is one of training
+        self.seeing = False  # whether calls of functions are being watched
+        self.off: list[Tensor | None] = []  # which units are 0 for every sample, one per entry of the tape
+
+    def _enter(self, name: str, layer: bool, opaque: bool, module: nn.Module, arguments: tuple, keywords: dict) -> None:
+        if not self.path and not in_backward():
+            self._begin_pass()
+            if self.wanted and not self.seeing:
+                self.functions.__enter__()
+                self.seeing = True
+        super()._enter(name, layer, opaque, module, arguments, keywords)
+
+    def _leave(self, name: str, layer: bool, opaque: bool, module: nn.Module, arguments: tuple, output) -> None:
+        if not self.path and not in_backward():  # a simple layer that the loop calls by itself
+            self._begin_pass()
+        super()._leave(name, layer, opaque, module, arguments, output)
+        if not self.path:
+            self._look_away()
+
+    def measure(self, name: str, kind: str, found: list[Tensor], before: dict, arguments) -> None:
+        if not self.wanted:
+            return
+        super().measure(name, kind, found, before, arguments)
+        h, off = found[0].detach(), None
+        if measurable(h) and h.is_floating_point():
+            least, most = extremes(h, self.axis_of.get(h.dim(), -1 if h.dim() < 4 else 1))
+            off = least.eq(0) & most.eq(0)
+            if self.histograms:
+                self.tape[-1].values["histogram"] = histogram_of(h)
+        self.off.append(off)
+
+    def close(self) -> None:
+        self._look_away()
+        super().close()
+
+    def sums(self) -> dict[str, Sums]:
+        """What was recorded, by the label of the call, all passes added up. Here the host waits for the device."""
+        found: dict[str, Sums] = {}
+        for row, entry, off in zip(Signals(self.tape).rows, self.tape, self.off):
+            here = Sums.of(row, entry.values, None if off is None else off.cpu())
+            found[row.label] = found[row.label] + here if row.label in found else here
+        return found
+
+    def _begin_pass(self) -> None:
+        self.wanted = torch.is_grad_enabled()
+        self.calls, self.batch = {}, None
+
+    def _look_away(self) -> None:
+        if self.seeing:
+            self.seeing = False
+            self.functions.__exit__(None, None, None)
