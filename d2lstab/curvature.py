@@ -46,24 +46,28 @@ def _largest_eigenvalue(product, size: int, device, rounds: int, tolerance: floa
     """Of a symmetric matrix that is known by its products with vectors, in float64."""
     start = normal(size, generator=seeded(0), dtype=torch.float64, device=device)
     basis = (start / start.norm())[None]
-    diagonal, beside = [], []
+    diagonal, beside, largest = [], [], nan
     for _ in range(min(rounds, size)):
         turned = product(basis[-1])
         if not bool(turned.isfinite().all()):
             return nan
         diagonal.append(float(turned @ basis[-1]))
-        for _ in range(2):  # once more, for rounding: without it found directions come back as ghosts
-            turned = turned - basis.T @ (basis @ turned)
+        turned = _beside(_beside(turned, basis), basis)
         length = float(turned.norm())
-        tridiagonal = torch.tensor(diagonal).double().diag()
-        tridiagonal = tridiagonal + torch.tensor(beside).double().diag(1) + torch.tensor(beside).double().diag(-1)
-        values, vectors = torch.linalg.eigh(tridiagonal)
-        size_of_it = float(values.abs().max())
-        if length * abs(float(vectors[-1, -1])) <= tolerance * abs(float(values[-1])) or length <= 1e-12 * size_of_it:
+        middle, off = (torch.tensor(each, dtype=torch.float64) for each in (diagonal, beside))
+        values, vectors = torch.linalg.eigh(middle.diag() + off.diag(1) + off.diag(-1))
+        largest, scale = float(values[-1]), float(values.abs().max())
+        if length * abs(float(vectors[-1, -1])) <= tolerance * abs(largest) or length <= 1e-12 * scale:
             break
         beside.append(length)
-        basis = torch.cat([basis, turned[None] / length])
-    return float(values[-1])
+        direction = _beside(turned / length, basis)
+        basis = torch.cat([basis, direction[None] / direction.norm()])
+    return largest
+
+
+def _beside(vector: Tensor, basis: Tensor) -> Tensor:
+    """Without its part along the basis. Rounding brings found directions back as ghosts, so it is done repeatedly."""
+    return vector - basis.T @ (basis @ vector)
 
 
 def _checked(loss, parameters, tolerance: float) -> list[Tensor]:
@@ -78,7 +82,7 @@ def _checked(loss, parameters, tolerance: float) -> list[Tensor]:
     parameters = [each for each in parameters if not isinstance(each, Tensor) or each.requires_grad]
     if not parameters or not all(isinstance(each, Tensor) for each in parameters):
         raise ValueError(
-            f"parameters={parameters if parameters else 'none that require a gradient'}\n"
+            f"parameters={sorted({type(each).__name__ for each in parameters}) or 'none that require a gradient'}\n"
             "expected tensors that require a gradient, such as model.parameters()"
         )
     if not tolerance > 0:

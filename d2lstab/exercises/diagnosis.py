@@ -25,7 +25,7 @@ def strangers() -> list[Signals]:
 def _reports() -> list[Diagnosis]:
     data = digits()
     silent = mlp(_WIDTHS, torch.relu, initializer=he_normal_, seed=0)
-    nn.init.constant_(silent.layer5.linear.bias, -40.0)
+    nn.init.constant_(silent.get_parameter("layer5.linear.bias"), -40.0)
     flat = mlp(_WIDTHS, torch.tanh, initializer=normal_, seed=0)
     with torch.no_grad():
         for parameter in flat.parameters():

@@ -1,12 +1,14 @@
 """How an answer is judged: right, not right yet with a hint, or still awaited."""
 
 from collections.abc import Callable
+from typing import Any
 
 # An exercise maps an answer to None if it is right, and otherwise to a hint that does not give it away.
-EXERCISES: dict[str, Callable[[object], str | None]] = {}
+Judge = Callable[[Any], str | None]
+EXERCISES: dict[str, Judge] = {}
 
 
-def check(number: str, answer) -> None:
+def check(number: str, answer: Any) -> None:
     """Prints whether the answer to an exercise is right, and a hint where it is not.
 
     number: of the exercise, such as "03.2". answer: what the exercise asks for, a number or a function; None or
@@ -25,15 +27,15 @@ def check(number: str, answer) -> None:
     print(f"{number} is right." if hint is None else f"{number} is not right yet: {hint}")
 
 
-def exercise(number: str):
-    def enter(judge):
+def exercise(number: str) -> Callable[[Judge], Judge]:
+    def enter(judge: Judge) -> Judge:
         EXERCISES[number] = judge
         return judge
 
     return enter
 
 
-def close(answer, expected: float, within: float, hint: str) -> str | None:
+def close(answer: Any, expected: float, within: float, hint: str) -> str | None:
     value = float(answer)
     if abs(value - expected) <= within:
         return None

@@ -30,7 +30,8 @@ def _first_to_move(answer) -> str | None:
     if unknown:
         return f"it has no parameter {unknown[0]!r}; they are {', '.join(every)}."
     network(torch.ones(10, 64)).logsumexp(-1).sum().backward()
-    expected = {name for name, parameter in network.named_parameters() if parameter.grad.any()}
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    expected = {name for name, gradient in gradients.items() if gradient is not None and gradient.any()}
     if set(answer) == expected:
         return None
     return f"{len(set(answer) - expected)} too many, {len(expected - set(answer))} missing. Where does a gradient first meet a zero?"

@@ -29,8 +29,8 @@ def _transposed_convolution(answer) -> str | None:
         {"out_channels": 64, "kernel_size": 4, "stride": 2, "padding": 1, "groups": 2},
     ):
         layer = nn.utils.skip_init(nn.ConvTranspose2d, 64, **settings)
-        nn.init.zeros_(layer.bias)
-        nn.init.zeros_(layer.weight)
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
         answer(layer)
         size = float(layer(z.relu()).detach()[:, :, 4:-4, 4:-4].square().mean())
         if not 0.8 < size < 1.25:  # 4 standard errors of a good one; what is easily missed is a factor of 2

@@ -108,16 +108,14 @@ class TrainingSignals(Result):
         if not self.histograms.shape[-1]:
             raise ValueError("no histograms were recorded\nexpected Monitor(model, histograms=True)")
         shares = self.histograms[:, self.layers.index(layer)].nan_to_num().T
-        seen = shares.sum(1).nonzero().flatten().tolist() or [0]
-        low, high = max(0, seen[0] - 2), min(len(shares), seen[-1] + 3)
-        shares = shares[low:high]
         floor = float(shares[shares > 0].min()) if (shares > 0).any() else 1.0
         ax = heatmap(new_axes(ax), shares.clamp(min=floor).log10(), label="log₁₀ of the share", origin="lower")
         edges = (10 * self.edges).asinh()  # where bins are equally wide
         values = (-1000, -100, -10, -1, -0.2, 0, 0.2, 1, 10, 100, 1000)
-        places = (torch.tensor(values).mul(10).asinh() - edges[low]) / (edges[1] - edges[0]) - 0.5
-        inside = [(place, value) for place, value in zip(places.tolist(), values) if 0 <= place < high - low]
-        ax.set_yticks([place for place, _ in inside], [f"{value:g}" for _, value in inside])
+        places = (torch.tensor(values).mul(10).asinh() - edges[0]) / (edges[1] - edges[0]) - 0.5
+        ax.set_yticks(places.tolist(), [f"{value:g}" for value in values])
+        seen = shares.sum(1).nonzero().flatten().tolist() or [0]
+        ax.set_ylim(seen[0] - 2.5, seen[-1] + 2.5)
         ax.set(ylabel=f"output of {layer}")
         return self._steps_below(ax)
 

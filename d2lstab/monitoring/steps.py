@@ -28,7 +28,7 @@ class StepRecorder(Recorder):
     def _enter(self, name: str, layer: bool, opaque: bool, module: nn.Module, arguments: tuple, keywords: dict) -> None:
         if not self.path and not in_backward():
             self._begin_pass()
-            if self.wanted and not self.seeing:
+            if self.wanted and self.calls_functions and not self.seeing:
                 self.functions.__enter__()
                 self.seeing = True
         super()._enter(name, layer, opaque, module, arguments, keywords)
