@@ -29,12 +29,13 @@ notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names s
 
 bench: $(BOOT) ## print the benchmark tables: speed, watching and diagnosing, predicting training
 	$(UV) run python -m benchmarks.run
-	$(UV) run python -m benchmarks.recording
+	$(UV) run --group bench python -m benchmarks.recording
 	$(UV) run python -m benchmarks.trainability
 
-lint: $(BOOT) ## check the style of the code
+lint: $(BOOT) ## check the style and the types of the code
 	$(UV) run ruff check
 	$(UV) run ruff format --check
+	$(UV) run basedpyright
 
 clean: ## remove the environments and everything that was built
 	rm -rf .venv .venv-* .uv .cache dist .pytest_cache .ruff_cache .hypothesis

@@ -1,81 +1,46 @@
 """What it costs to watch a network, and to diagnose one: multiples of a plain forward and backward pass.
 
 python -m benchmarks.recording
+
+Beside `record`: the hooks that a reader would write, and what torchlens and wandb.watch do in the same step, where
+they are installed (the dependency group `bench`).
 """
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from benchmarks.networks import NETWORKS, loss, plain_step, resnet50
 from d2lstab import diagnose, record
 
 REPEATS = 15
 Row = tuple[float, float, float]  # median, least and largest ratio
+LIMITS = {
+    **{f"record, {name}": most for name, most in zip(NETWORKS, (1.4, 1.15, 1.15))},
+    **{f"record(full=True), {name}": most for name, most in zip(NETWORKS, (2.1, 1.3, 1.15))},
+    **{f"{way}, peak memory, {name}": 1.15 for way in ("record", "record(full=True)") for name in NETWORKS},
+    "diagnose with an optimizer, ResNet-50": 20,
+    "diagnose with an optimizer, peak memory, ResNet-50": 2,
+}
 
 
-class Block(nn.Module):
-    """A transformer's block, as GPT-2 has it."""
-
-    def __init__(self, width: int = 256, heads: int = 4):
-        super().__init__()
-        self.norm1, self.norm2, self.heads = nn.LayerNorm(width), nn.LayerNorm(width), heads
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, x):
-        samples, length, width = x.shape
-        q, k, v = self.qkv(self.norm1(x)).reshape(samples, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).reshape(samples, length, width))
-        return x + self.mlp(self.norm2(x))
-
-
-def perceptron() -> tuple:
-    hidden = [each for _ in range(50) for each in (nn.Linear(256, 256), nn.Tanh())]
-    return nn.Sequential(*hidden, nn.Linear(256, 10)), torch.randn(64, 256), torch.arange(64) % 10
-
-
-def resnet18() -> tuple:
-    from torchvision.models import resnet18
-
-    return resnet18(num_classes=10), torch.randn(8, 3, 64, 64), torch.arange(8)
-
-
-def resnet50() -> tuple:
-    from torchvision.models import resnet50
-
-    return resnet50(num_classes=10), torch.randn(8, 3, 64, 64), torch.arange(8)
-
-
-def gpt() -> tuple:
-    model = nn.Sequential(nn.Embedding(512, 256), *[Block() for _ in range(6)], nn.LayerNorm(256), nn.Linear(256, 512))
-    ids = torch.randint(512, (8, 64))
-    return model, ids, ids
-
-
-NETWORKS = {"50-layer tanh MLP": perceptron, "ResNet-18, 8 × 64 × 64": resnet18, "6-layer GPT": gpt}
-
-
-def loss(outputs, targets):
-    return F.cross_entropy(outputs.flatten(0, -2), targets.flatten())
-
-
-def plain_step(model: nn.Module, inputs, targets) -> None:
-    model.zero_grad()
-    loss(model(inputs), targets).backward()
-
-
-def recorded_step(model: nn.Module, inputs, targets, *, full: bool) -> None:
+def recorded_step(model: nn.Module, inputs, targets, *, full: bool = False) -> None:
     with record(model, full=full) as signals:
         plain_step(model, inputs, targets)
     signals.rows  # noqa: B018  reading them is part of the cost
+
+
+def diagnosed_step(model: nn.Module, inputs, targets) -> None:
+    diagnose(model, inputs, targets, loss, optimizer=torch.optim.SGD(model.parameters(), lr=0.01))
 
 
 def hooked_step(model: nn.Module, inputs, targets) -> None:
@@ -92,6 +57,36 @@ def hooked_step(model: nn.Module, inputs, targets) -> None:
         handle.remove()
 
 
+def traced_step(model: nn.Module, inputs, targets) -> None:
+    """torchlens: a trace of all operations has a forward pass of its own, so the step comes after it."""
+    import torchlens
+    from torchlens.options import CaptureOptions
+
+    # Otherwise torch's functions stay wrapped, and the plain steps would be slower as well.
+    torchlens.trace(model, inputs, capture=CaptureOptions(unwrap_when_done=True))
+    plain_step(model, inputs, targets)
+
+
+def logged_step(model: nn.Module, inputs, targets) -> None:
+    """wandb: histograms of all parameters and gradients, into a file in a folder that is thrown away."""
+    import wandb
+
+    wandb.run.watch(model, log="all", log_freq=1)
+    plain_step(model, inputs, targets)
+    wandb.run.log({})
+    wandb.run.unwatch(model)
+
+
+WAYS = {
+    "record": recorded_step,
+    "record(full=True)": partial(recorded_step, full=True),
+    "forward hooks with .item()": hooked_step,
+    "torchlens.trace": traced_step,
+    'wandb.watch(log="all")': logged_step,
+}
+SLOW = ("torchlens.trace", 'wandb.watch(log="all")')
+
+
 def seconds(work: Callable[[], None]) -> float:
     start = time.perf_counter()
     work()
@@ -105,42 +100,48 @@ def ratio(work: Callable[[], None], plain: Callable[[], None], repeats: int = RE
     return median(ratios), ratios[0], ratios[-1]
 
 
-def recording_rows() -> dict[str, Row]:
-    """Each network's step, watched in three ways, over the plain one."""
+def recording_rows() -> dict[str, Row | str]:
+    """Each network's step, watched in several ways, over the plain one; what a way raised where it does not run."""
     rows = {}
     for name, make in NETWORKS.items():
         torch.manual_seed(0)
         given = make()
+        for way, step in WAYS.items():
+            work, plain = partial(step, *given), partial(plain_step, *given)
+            try:
+                rows[f"{way}, {name}"] = ratio(work, plain, 5 if way in SLOW else REPEATS)
+            except Exception as error:  # noqa: BLE001  what a peer raises is its own
+                rows[f"{way}, {name}"] = f"fails: {type(error).__name__}"
+    return rows
 
-        def plain(given=given):
-            plain_step(*given)
 
-        rows[f"record, {name}"] = ratio(lambda given=given: recorded_step(*given, full=False), plain)
-        rows[f"record(full=True), {name}"] = ratio(lambda given=given: recorded_step(*given, full=True), plain)
-        rows[f"forward hooks with .item(), {name}"] = ratio(lambda given=given: hooked_step(*given), plain)
+def memory_rows() -> dict[str, Row]:
+    """The peak memory of each network's step when it is recorded, over that of the plain one."""
+    rows = {}
+    for name in NETWORKS:
+        plain = [peak_memory("plain", name) for _ in range(3)]
+        for way in ("record", "record(full=True)"):
+            ratios = sorted(peak_memory(way, name) / each for each in plain)
+            rows[f"{way}, peak memory, {name}"] = (median(ratios), ratios[0], ratios[-1])
     return rows
 
 
 def diagnosis_rows() -> dict[str, Row]:
     """A whole diagnosis of ResNet-50 in plain steps, and its peak memory over that of one."""
     torch.manual_seed(0)
-    model, inputs, targets = resnet50()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    times = ratio(
-        lambda: diagnose(model, inputs, targets, loss, optimizer=optimizer),
-        lambda: plain_step(model, inputs, targets),
-        3,
-    )
-    memory = peak_memory("diagnose") / peak_memory("plain")
-    return {"diagnose with an optimizer, ResNet-50": times, "its peak memory, ResNet-50": (memory, memory, memory)}
+    given = resnet50()
+    times = ratio(partial(diagnosed_step, *given), partial(plain_step, *given), 3)
+    memory = peak_memory("diagnose", "ResNet-50") / peak_memory("plain", "ResNet-50")
+    return {
+        "diagnose with an optimizer, ResNet-50": times,
+        "diagnose with an optimizer, peak memory, ResNet-50": (memory, memory, memory),
+    }
 
 
-def peak_memory(what: str) -> float:
-    """The peak memory in MB of a fresh process that does this once, over what it holds before."""
-    out = subprocess.run(
-        [sys.executable, "-m", "benchmarks.recording", what], capture_output=True, text=True, check=True
-    )
-    return float(out.stdout)
+def peak_memory(way: str, network: str) -> float:
+    """The peak memory in MB of a fresh process that does this once, over what it holds before but the parameters."""
+    command = [sys.executable, "-m", "benchmarks.recording", way, network]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def peak() -> float:
@@ -149,24 +150,43 @@ def peak() -> float:
     return int(line.split()[1]) / 2**10
 
 
-def measure(what: str) -> None:
+def measure(way: str, network: str) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model, inputs, targets = resnet50()
+    step = {**WAYS, "plain": plain_step, "diagnose": diagnosed_step}[way]
+    step(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), torch.ones(2, 2), torch.arange(2))  # what torch loads at first use
+    model, inputs, targets = {**NETWORKS, "ResNet-50": resnet50}[network]()
     parameters = sum(each.numel() * each.element_size() for each in model.parameters()) / 2**20
     before = peak()
-    if what == "plain":
-        plain_step(model, inputs, targets)
-    else:
-        diagnose(model, inputs, targets, loss, optimizer=torch.optim.SGD(model.parameters(), lr=0.01))
+    step(model, inputs, targets)
     print(peak() - before + parameters)
+
+
+def table(rows: dict[str, Row | str]) -> str:
+    lines = [f"{'':52} {'ratio':>6} {'(range)':15} limit"]
+    for name, row in rows.items():
+        told = f"{row:>6}" if isinstance(row, str) else f"{row[0]:6.2f} {f'({row[1]:.2f}–{row[2]:.2f})':15}"
+        lines.append(f"{name:52} {told} {LIMITS.get(name, '')}".rstrip())
+    return "\n".join(lines)
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    for name, (middle, least, most) in {**recording_rows(), **diagnosis_rows()}.items():
-        print(f"{name:52} {middle:6.2f} ({least:.2f}–{most:.2f})")
+    with tempfile.TemporaryDirectory() as folder:
+        kept = ("WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR")
+        os.environ |= dict.fromkeys(kept, folder) | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
+        try:
+            import wandb
+
+            settings = wandb.Settings(x_disable_stats=True, disable_git=True, disable_code=True, console="off")
+            run = wandb.init(mode="offline", dir=folder, project="benchmark", settings=settings)
+        except ImportError:
+            run = None
+        rows = recording_rows()
+        if run is not None:
+            run.finish()
+    print(table({**rows, **memory_rows(), **diagnosis_rows()}))
 
 
 if __name__ == "__main__":
-    measure(sys.argv[1]) if len(sys.argv) > 1 else main()
+    measure(*sys.argv[1:]) if len(sys.argv) > 1 else main()

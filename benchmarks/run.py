@@ -5,6 +5,8 @@
 Each pair is timed in turn, several times over, on one thread; the table shows the median ratio and its range.
 """
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -113,6 +115,10 @@ def products_alone(seeds: int, batch: int, steps: int) -> None:
         torch.mm(h, weight), torch.mm(h, weight), torch.mm(h.T, h)
 
 
+def importing(module: str) -> None:
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+
+
 def seconds(work: Callable[[], None]) -> float:
     start = time.perf_counter()
     work()
@@ -152,6 +158,8 @@ def main() -> None:
     print(f"{'how many times cheaper than the plain loop':52} median (range of {REPEATS})")
     for name, (middle, least, most) in rows.items():
         print(f"{name:52} {middle:6.1f} ({least:.1f}–{most:.1f})")
+    middle, least, most = ratio(partial(importing, "d2lstab"), partial(importing, "torch"))
+    print(f"\nimport d2lstab takes {middle:.2f} times as long as import torch ({least:.2f}–{most:.2f})")
 
 
 if __name__ == "__main__":

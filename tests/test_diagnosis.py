@@ -114,6 +114,7 @@ SICK = {
     "exploding": lambda: (scaled(network(depth=12), 3.0), X, Y, F.cross_entropy, None),
     "vanishing": lambda: (fresh(lambda: default(nn.Sigmoid, 5)), X, Y, F.cross_entropy, None),
     "blind": lambda: (one_blind_layer(), X, Y, F.cross_entropy, None),
+    "chaotic": lambda: (scaled(network(torch.tanh, depth=15, width=128, initializer=xavier_normal_), 3.0), X, Y, F.cross_entropy, None),
     "output_scale": lambda: (large_head(), X, Y, F.cross_entropy, None),
     "checkerboard": lambda: (fresh(Upsampling), pictures(8), torch.zeros(8, 1, 16, 16), F.mse_loss, None),
     "step_too_large": lambda: (model := network(depth=3), X, Y, F.cross_entropy, torch.optim.SGD(model.parameters(), 1e3)),
@@ -195,7 +196,7 @@ def test_the_remedy_names_the_scale_that_the_activation_needs():
     assert "std 0.177 instead of 0.527" in finding.remedy  # √(2/64)
 
 
-REPAIRABLE = ["symmetric", "dead", "batch_statistics", "target_scale", "input_scale", "saturated", "exploding", "vanishing", "blind", "output_scale", "checkerboard"]  # fmt: skip
+REPAIRABLE = ["symmetric", "dead", "batch_statistics", "target_scale", "input_scale", "saturated", "exploding", "vanishing", "blind", "chaotic", "output_scale", "checkerboard"]  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", REPAIRABLE)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from d2lstab import record
 from d2lstab.recording.functional import BENDING, limits_of
@@ -256,3 +257,78 @@ def test_signals_show_export_and_draw_themselves():
     assert json.loads(signals.to_json())["rows"][1]["kind"] == "Tanh"
     assert len(signals.plot().lines) == 2
     plt.close("all")
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes the host wait for the device: operations that answer to it, and methods that copy to it."""
+
+    operations = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal)
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.count = 0
+        for name in ("tolist", "cpu", "numpy"):  # no operations where all is on the CPU
+            monkeypatch.setattr(torch.Tensor, name, self.counted(getattr(torch.Tensor, name)))
+
+    def counted(self, method):
+        def call(tensor):
+            self.count += 1
+            return method(tensor)
+
+        return call
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket in self.operations
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    "name", ["in-place ReLU", "functional", "shared", "LSTM", "transformer", "complex", "bfloat16"]
+)
+def test_nothing_waits_for_the_device_but_reading_rows_once(name, full, monkeypatch):
+    model, inputs, _ = build(name)
+    with Waits(monkeypatch) as waits:
+        outputs = model(inputs)
+        outputs.abs().sum().backward()
+        alone = waits.count
+        with record(model, full=full) as signals:
+            outputs = model(inputs)
+            outputs.abs().sum().backward()
+        assert waits.count == 2 * alone
+        rows = signals.rows
+        assert waits.count == 2 * alone + 1
+        assert [row.moment for row in signals.rows] == pytest.approx([row.moment for row in rows], nan_ok=True)
+    assert any(row.gradient > 0 for row in rows)
+
+
+def test_a_model_without_functional_activations_is_recorded_as_one_with_them():
+    first, last = nn.Linear(5, 6), nn.Linear(6, 4)
+    x = torch.randn(8, 5)
+
+    class Calling(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x)
+
+    for full in (False, True):
+        parts = first, nn.Sequential(nn.Tanh(), nn.Softmax(-1)), last
+        quiet, calling = run(nn.Sequential(*parts), x, full=full), run(Calling(*parts), x, full=full)
+        assert json.loads(quiet.to_json()) == json.loads(calling.to_json())
+
+
+def test_layers_that_are_called_one_by_one_are_rows_with_the_batch_of_each_call():
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh())
+    for full in (False, True):
+        with record(model, full=full) as signals:
+            for batch in (8, 6):
+                x = torch.randn(batch, 5)
+                for layer in model:
+                    x = layer(x)
+        assert [row.label for row in signals] == ["0", "1", "0#2", "1#2"]
+        assert all(row.variation > 0.1 for row in signals)
+
+
+def test_a_function_in_a_forward_of_its_own_is_seen_in_a_plain_container():
+    model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 4))
+    model.forward = lambda x: F.relu(model[1](model[0](x)))
+    assert [row.label for row in run(model, torch.randn(8, 5), full=False)] == ["0", "1", "relu()"]

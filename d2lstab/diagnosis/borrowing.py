@@ -61,7 +61,7 @@ def _copy(value, copies: dict[int, Tensor]):
         copy = value.detach().clone()
         if isinstance(value, nn.Parameter):
             copy = nn.Parameter(copy, requires_grad=value.requires_grad)
-            copy.__dict__.update(value.__dict__)
+            vars(copy).update(vars(value))
         else:
             copy.requires_grad_(value.requires_grad)
         copies[id(value)] = copy
@@ -92,5 +92,5 @@ def random_streams(modules: list[nn.Module]) -> Iterator[None]:
             yield
     finally:
         random.setstate(python)
-        if state is not None:
+        if numpy is not None:
             numpy.random.set_state(state)

@@ -1,17 +1,21 @@
 """One call: borrow the model, look, reason, give it back."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from math import isfinite, isnan
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..recording.modules import named_modules
+from .backward_expectation import expected_gradients
 from .borrowing import borrowed
 from .evidence import Evidence
 from .examination import examine
 from .expectation import expected_moments
-from .faults import RULES, untrainable
+from .faults import LAST_RULES, RULES, Rule
 from .findings import EXPLAINS, PREDICTED, Finding
 from .origin import backward_origin, forward_origin
 from .report import Diagnosis
@@ -22,8 +26,8 @@ from .trial import attempt
 
 def diagnose(
     model: nn.Module,
-    inputs,
-    targets=None,
+    inputs: Any,
+    targets: Any = None,
     loss: Loss | None = None,
     *,
     optimizer: torch.optim.Optimizer | None = None,
@@ -34,16 +38,23 @@ def diagnose(
     targets) is a scalar; without it, cross-entropy for classes, the squared error for numbers of the outputs'
     shape, and without targets a random combination of the outputs. optimizer: of this model; a few of its steps are
     tried on copies of the parameters.
+    Activations are seen as modules or functions; what one fused call does inside is not, such as the softmax of
+    F.scaled_dot_product_attention.
     The model runs in the mode it is in, and is afterwards bit for bit as it was; so are the optimizer and the
     random streams.
     Raises TypeError for a model, optimizer or loss that is none, ValueError for a model without trained parameters,
     an empty batch, tensors on different devices, or a loss that is not a scalar connected to a parameter. What the
     model raises on these inputs passes through, with a note that names the layer.
+
+    >>> layers = [layer for _ in range(20) for layer in (nn.Linear(32, 32), nn.Sigmoid())]
+    >>> model = nn.Sequential(*layers, nn.Linear(32, 10))
+    >>> diagnose(model, torch.randn(16, 32), torch.randint(10, (16,))).verdict
+    'vanishing'
     """
     try:
         with torch.inference_mode(False), torch.enable_grad():
             subject = subject_of(model, inputs, targets, loss, optimizer)
-            with borrowed(subject.model, *[loss] * isinstance(loss, nn.Module)):
+            with borrowed(subject.model, *([loss] if isinstance(loss, nn.Module) else [])):
                 return diagnosed(subject)
     except Exception as error:
         name_layer(error, model)
@@ -53,10 +64,18 @@ def diagnose(
 def diagnosed(subject: Subject) -> Diagnosis:
     """The report on a borrowed model."""
     evidence = gathered(subject)
-    findings = [weighed(finding, evidence) for rule in RULES if (finding := rule(evidence)) is not None]
-    findings = ranked(findings) or list(filter(None, [untrainable(evidence)]))
+    findings = ranked([weighed(finding, evidence) for finding in found(RULES, evidence)])
+    findings = findings or list(islice(found(LAST_RULES, evidence), 1))
     expected = expected_moments(evidence.rows, evidence.modules, evidence.input_moment)
-    return Diagnosis(tuple(findings), evidence.trainability, evidence.first.signals, tuple(expected), subject)
+    gradients = expected_gradients(evidence.rows, evidence.modules, expected)
+    return Diagnosis(
+        tuple(findings), evidence.trainability, evidence.first.signals, tuple(expected), tuple(gradients), subject
+    )
+
+
+def found(rules: Sequence[Rule], evidence: Evidence) -> Iterator[Finding]:
+    """What each of the rules says, one after the other."""
+    return filter(None, (rule(evidence) for rule in rules))
 
 
 def gathered(subject: Subject) -> Evidence:
@@ -83,8 +102,9 @@ def name_layer(error: Exception, model: nn.Module) -> None:
     while traceback is not None:
         found = names.get(id(traceback.tb_frame.f_locals.get("self")), found)
         traceback = traceback.tb_next
-    if found is not None and hasattr(error, "add_note"):  # new in Python 3.11
-        error.add_note(f"raised in layer {found or type(model).__name__!r} of the model, which is as it was")
+    add_note = getattr(error, "add_note", None)  # new in Python 3.11
+    if found is not None and add_note is not None:
+        add_note(f"raised in layer {found or type(model).__name__!r} of the model, which is as it was")
 
 
 def weighed(finding: Finding, evidence: Evidence) -> Finding:

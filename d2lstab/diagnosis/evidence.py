@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from ..recording import SignalRow
 from ..recording.modules import named_modules
 from ..recording.statistics import norm, tensors_in
-from .examination import Look, chance, examine, spread
+from .answers import chance, spread
+from .chaos import strayed
+from .examination import Look, examine
 from .origin import Origin
 from .subject import Subject
 from .trainability import Trainability
-from .trial import Trial
+from .trial import Trial, attempt
 
 NOT_MEASURED = Trainability(nan, nan, note="a pass is not finite")
 
@@ -51,8 +53,7 @@ class Evidence:
     @cached_property
     def chance(self) -> float:
         """The loss of a constant answer."""
-        output = self.first.output
-        return nan if output is None else chance(self.subject, output)
+        return nan if self.first.output is None else chance(self.subject, self.first.outputs)
 
     @cached_property
     def scale(self) -> float:
@@ -69,6 +70,22 @@ class Evidence:
         given = [min(1.0, 2 * sqrt(row.moment)) * row.variation for row in self.seen_again[-2:-1]]
         known = [spread(self.look.output, self.subject.batch), *given]
         return max((value for value in known if not isnan(value)), default=nan)
+
+    def tried(self, steps: int, factor: float = 1.0) -> Trial:
+        """The trial with so many steps of the optimizer, which there must be, at its learning rates times the factor."""
+        trial = attempt(self.subject, steps, factor)
+        assert trial is not None
+        return trial
+
+    @cached_property
+    def strayed(self) -> float:
+        """How far outputs move when inputs move a little, in units of their size; NaN where not measured."""
+        return strayed(self.subject, self.first.output)
+
+    @cached_property
+    def small(self) -> bool:
+        """Whether trying this network again and again is cheap."""
+        return sum(each.numel() for each in self.subject.model.parameters()) <= 1e7
 
     @cached_property
     def input(self) -> Tensor | None:

@@ -5,7 +5,7 @@ from functools import cache
 from math import isfinite, isnan, log, nan, sqrt
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..initializers import fans
 from ..mean_field import critical_sigma_w
@@ -14,10 +14,10 @@ from ..recording import SignalRow
 from ..recording.functional import BENDING
 from ..recording.statistics import norm
 
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RECTIFIERS = ("ReLU", "LeakyReLU", "PReLU", "ReLU6")
-_NAMED = {kind.__name__: f for kind, f in BENDING.items()}
-_UNCHANGED = ("Flatten", "Identity", "Unflatten")
+NAMED = {kind.__name__: f for kind, f in BENDING.items()}
+UNCHANGED = ("Flatten", "Identity", "Unflatten")
 _GRID = torch.logspace(-8, 8, 129, dtype=torch.float64)
 
 
@@ -27,7 +27,7 @@ def critical_scale(kind: str) -> float:
     if kind in _RECTIFIERS:
         return sqrt(2)
     try:
-        return critical_sigma_w(_NAMED[kind])
+        return critical_sigma_w(NAMED[kind])
     except (KeyError, ValueError):  # no activation, or none at which there is an edge of chaos
         return 1.0
 
@@ -35,18 +35,18 @@ def critical_scale(kind: str) -> float:
 def critical_gain(model: nn.Module) -> float:
     """The critical scale of the activation that most of the model's modules are."""
     kinds = Counter(type(each).__name__ for each in model.modules())
-    found = [kind for kind, _ in kinds.most_common() if kind in _NAMED or kind in _RECTIFIERS]
+    found = [kind for kind, _ in kinds.most_common() if kind in NAMED or kind in _RECTIFIERS]
     return critical_scale(found[0]) if found else sqrt(2)
 
 
 def scale_advice(evidence) -> tuple[str, str]:
     """How the weights compare with the critical scale, for the evidence, and the initialization that has it."""
-    kinds = Counter(row.kind for row in evidence.rows if row.kind in _NAMED or row.kind in _RECTIFIERS)
+    kinds = Counter(row.kind for row in evidence.rows if row.kind in NAMED or row.kind in _RECTIFIERS)
     kind = kinds.most_common(1)[0][0] if kinds else "a linear network"
     layers = [
         (row.label, float(norm(module.weight.detach())) / sqrt(module.weight.numel()), fans(module).fan_in)
         for row in evidence.rows
-        if isinstance(module := evidence.modules.get(row.name), _LAYERS) and row.call == 1 and module.weight.numel() > 1
+        if isinstance(module := evidence.modules.get(row.name), LAYERS) and row.call == 1 and module.weight.numel() > 1
     ]
     critical = critical_scale(kind)
     hidden = layers[:-1] or layers
@@ -83,30 +83,30 @@ def expected_moments(rows: list[SignalRow], modules: dict[str, nn.Module], first
 
 def _after(row: SignalRow, module: nn.Module | None, given: float) -> float:
     if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)):
-        return 1.0 if module.weight is None else _mean_square(module.weight) + _mean_square(module.bias)
-    if isinstance(module, _LAYERS):
-        return fans(module).fan_in * _mean_square(module.weight) * given + _mean_square(module.bias)
+        return 1.0 if module.weight is None else mean_square(module.weight) + mean_square(module.bias)
+    if isinstance(module, LAYERS):
+        return fans(module).fan_in * mean_square(module.weight) * given + mean_square(module.bias)
     if row.kind == "ReLU":
         return given / 2
-    if row.kind in _NAMED and isfinite(given) and given > 0:
+    if row.kind in NAMED and isfinite(given) and given > 0:
         return activated(row.kind, given)
-    return given if row.kind in _UNCHANGED else nan
+    return given if row.kind in UNCHANGED else nan
 
 
-def _mean_square(tensor) -> float:
+def mean_square(tensor: Tensor | None) -> float:
     return 0.0 if tensor is None else float(norm(tensor.detach())) ** 2 / tensor.numel()
 
 
-def activated(kind: str, q: float) -> float:
-    """E f(z)² for z ~ N(0, q), between the points of a table in logarithms; NaN beyond it."""
+def activated(kind: str, q: float, *, slope: bool = False) -> float:
+    """E f(z)², or E f′(z)², for z ~ N(0, q), between the points of a table in logarithms; NaN beyond it."""
     if not float(_GRID[0]) <= q <= float(_GRID[-1]):
         return nan
-    table = _table(kind)
+    table = _table(kind, slope)
     place = log(q / float(_GRID[0])) / log(float(_GRID[1] / _GRID[0]))
     low = min(int(place), len(table) - 2)
     return float(torch.lerp(table[low], table[low + 1], place - low).exp())
 
 
 @cache
-def _table(kind: str) -> torch.Tensor:
-    return moments(_NAMED[kind], _GRID, panels_of(_NAMED[kind]))[0].clamp(min=1e-300).log()
+def _table(kind: str, slope: bool) -> torch.Tensor:
+    return moments(NAMED[kind], _GRID, panels_of(NAMED[kind]))[int(slope)].clamp(min=1e-300).log()

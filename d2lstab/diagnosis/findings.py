@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import nan
+from typing import Any
 
 from torch import nn
 
@@ -23,6 +24,7 @@ FAULTS: dict[str, str] = {
     "exploding": "signals or gradients grow from layer to layer",
     "vanishing": "signals or gradients shrink from layer to layer, or from time step to time step",
     "blind": "outputs hardly depend on inputs",
+    "chaotic": "nearby inputs are driven apart, so that what is learnt of one says nothing of the other",
     "output_scale": "outputs are so large that the first loss is far above chance",
     "step_too_large": "a few steps of this optimizer make the loss explode",
     "step_too_small": "a thousand steps of this optimizer would hardly change the loss",
@@ -58,7 +60,7 @@ class Finding(Result):
     measured: float = nan
     expected: float = nan
     severity: str = "fault"  # or "warning": it slows training down, or will stop it under other settings
-    repairs: tuple[Callable[[nn.Module], nn.Module], ...] = ()  # each changes a copy and returns it, or a wrapper
+    repairs: tuple[Callable[[nn.Module, int], nn.Module], ...] = ()  # each changes a copy and returns it, or a wrapper
 
     def _rows(self) -> list[tuple[str, str]]:
         place = [("layer", self.layer)] if self.layer else []
@@ -69,7 +71,7 @@ class Finding(Result):
             ("remedy", self.remedy),
         ]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Everything but the repair, as plain values."""
         names = ("fault", "severity", "layer", "evidence", "remedy", "measured", "expected")
         return {name: getattr(self, name) for name in names}

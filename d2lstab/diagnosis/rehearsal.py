@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import inf, isfinite, log10, nan
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from ..recording.statistics import tensors_in
 
 _CODE = 10  # numbers in the code that a network without targets is taught to give each sample
 _SHIFTS = 15  # ways in which samples are exchanged
+_MIXED = 0.3  # of another sample in each one nearby
+MakeOptimizer = Callable[..., torch.optim.Optimizer]
 _Numbers = dict[str, Tensor]
 
 
@@ -23,10 +26,10 @@ class Rehearsal:
     """A network, some samples and a loss. The network is never written to."""
 
     model: nn.Module
-    arguments: tuple
-    keywords: dict
-    targets: object
-    loss: Callable
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+    targets: Any
+    loss: Callable[..., Tensor]
     samples: int
 
     def numbers(self) -> tuple[_Numbers, _Numbers]:
@@ -40,7 +43,7 @@ class Rehearsal:
             {name: _widened(each.detach()).clone() for name, each in other.items()},
         )
 
-    def outputs(self, learning: _Numbers, other: _Numbers):
+    def outputs(self, learning: _Numbers, other: _Numbers) -> Any:
         """What the network makes of the samples with these numbers in place of its own."""
         arguments, keywords = _each_tensor(Tensor.clone, (self.arguments, self.keywords))  # some work in place
         return functional_call(self.model, learning | other, arguments, keywords)
@@ -57,7 +60,19 @@ class Rehearsal:
         arguments, keywords, targets = _each_tensor(chosen, (self.arguments, self.keywords, self.targets))
         return replace(self, arguments=arguments, keywords=keywords, targets=targets, samples=samples)
 
-    def exchanged(self, shift: int):
+    def nearby(self) -> "Rehearsal":
+        """The same with a little of another sample mixed into each, so far as inputs are floating numbers."""
+
+        def mixed(each: Tensor) -> Tensor:
+            if not each.is_floating_point() or each.dim() == 0 or len(each) != self.samples:
+                return each
+            made = each.lerp(each.roll(self.samples // 2, 0), _MIXED)  # half a batch away, for batches come sorted too
+            return made.where(made.isfinite(), each)  # masks may hold -inf
+
+        arguments, keywords = _each_tensor(mixed, (self.arguments, self.keywords))
+        return replace(self, arguments=arguments, keywords=keywords)
+
+    def exchanged(self, shift: int) -> Any:
         """The targets, each given to another sample."""
 
         def rolled(each: Tensor) -> Tensor:
@@ -77,11 +92,11 @@ class Outcome:
 
     numbers: tuple[_Numbers, _Numbers]
     rate: float
-    learnt: float  # by how much the loss rises when samples are exchanged, as a share of it, above what it was
+    learnt: float  # by what share the loss of nearby samples rises when they are exchanged, above what it was
     excess: float  # by how many decades the loss is below that of a constant answer
 
 
-def rehearsal(model: nn.Module, inputs, targets, loss: Callable | None) -> Rehearsal:
+def rehearsal(model: nn.Module, inputs: Any, targets: Any, loss: Callable[..., Tensor] | None) -> Rehearsal:
     """The network and its samples, ready; without targets it is taught a random code for every sample.
 
     inputs: a tensor, the tuple or dict of what the model takes, or (tuple, dict).
@@ -101,17 +116,18 @@ def rehearsal(model: nn.Module, inputs, targets, loss: Callable | None) -> Rehea
     return Rehearsal(model, arguments, keywords, targets, loss or _usual_loss, samples)
 
 
-def outcomes(tried: Rehearsal, optimizer: Callable, rates: tuple[float, ...], steps: int) -> Iterator[Outcome]:
+def outcomes(tried: Rehearsal, optimizer: MakeOptimizer, rates: tuple[float, ...], steps: int) -> Iterator[Outcome]:
     """What so many steps bring at each rate at which the loss stays finite, one after the other."""
-    start, _ = _learnt_and_excess(tried, tried.numbers())
+    near = tried.nearby()
+    start = _learnt(near, tried.numbers())
     for rate in rates:
         numbers = _train(tried, optimizer, rate, steps)
         if numbers is not None:
-            learnt, excess = _learnt_and_excess(tried, numbers)
-            yield Outcome(numbers, rate, learnt - start, excess)
+            learnt = _learnt(near, numbers) - start if isfinite(start) else -inf
+            yield Outcome(numbers, rate, learnt, _excess(tried, numbers))
 
 
-def _train(tried: Rehearsal, optimizer: Callable, rate: float, steps: int) -> tuple[_Numbers, _Numbers] | None:
+def _train(tried: Rehearsal, optimizer: MakeOptimizer, rate: float, steps: int) -> tuple[_Numbers, _Numbers] | None:
     """The numbers after so many steps, or None where the loss does not stay finite."""
     learning, other = tried.numbers()
     stepping, size = optimizer(list(learning.values()), lr=rate), None
@@ -140,18 +156,23 @@ def _size(loss: Tensor, outputs, targets) -> float:
 
 
 @torch.no_grad()
-def _learnt_and_excess(tried: Rehearsal, numbers: tuple[_Numbers, _Numbers]) -> tuple[float, float]:
-    """The share of the loss that is saved by knowing which sample is which, and log10 of a constant answer's over it.
-
-    The constants are 0 and the mean output. Both are -inf where the loss is not finite.
-    """
+def _learnt(tried: Rehearsal, numbers: tuple[_Numbers, _Numbers]) -> float:
+    """The share of the loss that is saved by knowing which sample is which; -inf where a loss is not finite."""
     outputs = tried.outputs(*numbers)
     right = float(tried.loss(outputs, tried.targets))
-    if not isfinite(right):
-        return -inf, -inf
     shifts = range(1, tried.samples, max(1, tried.samples // _SHIFTS))
     wrong = sum(float(tried.loss(outputs, tried.exchanged(shift))) for shift in shifts) / max(1, len(shifts))
     share = (wrong - right) / max(abs(wrong), abs(right), 1e-300)
+    return share if isfinite(share) else -inf
+
+
+@torch.no_grad()
+def _excess(tried: Rehearsal, numbers: tuple[_Numbers, _Numbers]) -> float:
+    """log10 of a constant answer's loss, 0 or the mean output, over the loss; -inf where that is not finite."""
+    outputs = tried.outputs(*numbers)
+    right = float(tried.loss(outputs, tried.targets))
+    if not isfinite(right):
+        return -inf
 
     def mean(each: Tensor) -> Tensor:
         varies = each.dim() and len(each) == tried.samples and each.is_floating_point()
@@ -159,8 +180,7 @@ def _learnt_and_excess(tried: Rehearsal, numbers: tuple[_Numbers, _Numbers]) -> 
 
     levels = [float(tried.loss(_each_tensor(f, outputs), tried.targets)) for f in (torch.zeros_like, mean)]
     level = min(filter(isfinite, levels), default=nan)
-    below = log10(level / right) if level > 0 and right > 0 else float(right < level) - float(right > level)
-    return share if isfinite(share) else -inf, below
+    return log10(level / right) if level > 0 and right > 0 else float(right < level) - float(right > level)
 
 
 def _code_loss(outputs, codes: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""Remedies applied: each takes a private copy of the model, changes it, and returns it or a wrapper around it."""
+"""Remedies applied: each takes a private copy of the model and a seed, changes it, and returns it or a wrapper."""
 
 from collections.abc import Callable
 from itertools import pairwise
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -12,7 +13,9 @@ from ..randomness import seeded
 from ..recording.functional import BENDING, RECTIFIERS
 from .expectation import critical_gain
 
+Repair = Callable[[nn.Module, int], nn.Module]
 _ACTIVATIONS = (*BENDING, *RECTIFIERS)
+_WITH_WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMALIZATIONS = {
     nn.Linear: nn.BatchNorm1d,
     nn.Conv1d: nn.BatchNorm1d,
@@ -21,16 +24,16 @@ _NORMALIZATIONS = {
 }
 
 
-def reinitialized(model: nn.Module) -> nn.Module:
+def reinitialized(model: nn.Module, seed: int = 0) -> nn.Module:
     """Every Linear, convolution and recurrent layer drawn afresh at the critical scale of the activation, biases 0."""
     gain = critical_gain(model)
 
-    def draw(weight: Tensor, *, generator: Generator) -> Tensor:
+    def draw(weight: Tensor, *, generator: Generator | None) -> Tensor:
         return he_normal_(weight, gain=gain, generator=generator)
 
-    if any(isinstance(module, (nn.Linear, *_NORMALIZATIONS)) for module in model.modules()):
-        initialize_(model, draw)
-    generator = seeded(0)
+    if any(isinstance(module, _WITH_WEIGHTS) for module in model.modules()):
+        initialize_(model, draw, seed=seed)
+    generator = seeded(seed)
     for module in model.modules():
         if isinstance(module, nn.RNNBase):
             for name, parameter in module.named_parameters():
@@ -48,9 +51,9 @@ def _draw_recurrent(name: str, parameter: Tensor, generator: Generator) -> None:
     parameter.copy_(drawn)
 
 
-def normalized(model: nn.Module) -> nn.Module:
+def normalized(model: nn.Module, seed: int = 0) -> nn.Module:
     """`reinitialized`, with a batch normalization between each layer and the activation that follows it in a Sequential."""
-    reinitialized(model)
+    reinitialized(model, seed)
     for module in [each for each in model.modules() if isinstance(each, nn.Sequential)]:
         for (name, layer), (_, after) in list(pairwise(module.named_children())):
             kind = _NORMALIZATIONS.get(type(layer))
@@ -61,12 +64,12 @@ def normalized(model: nn.Module) -> nn.Module:
     return model
 
 
-def revived(name: str) -> Callable[[nn.Module], nn.Module]:
+def revived(name: str) -> Repair:
     """`reinitialized`, or without the rectifier of this name if it is the model's last layer."""
 
-    def repair(model: nn.Module) -> nn.Module:
+    def repair(model: nn.Module, seed: int = 0) -> nn.Module:
         last = list(model.named_modules())[-1][0]
-        return model[:-1] if name == last and isinstance(model, nn.Sequential) else reinitialized(model)
+        return model[:-1] if name == last and isinstance(model, nn.Sequential) else reinitialized(model, seed)
 
     return repair
 
@@ -74,44 +77,60 @@ def revived(name: str) -> Callable[[nn.Module], nn.Module]:
 class Standardized(nn.Module):
     """A model whose inputs are shifted and divided, so that they have zero mean and unit size."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: nn.Module, mean: Tensor, std: Tensor):
         super().__init__()
         self.model = model
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
-    def forward(self, inputs: Tensor, *arguments, **keywords):
+    def forward(self, inputs: Tensor, *arguments: Any, **keywords: Any) -> Any:
         return self.model((inputs - self.mean) / self.std, *arguments, **keywords)
 
 
 class Answering(nn.Module):
     """A model whose outputs are multiplied and shifted to the scale of its targets."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: nn.Module, mean: Tensor, std: Tensor):
         super().__init__()
         self.model = model
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
-    def forward(self, *arguments, **keywords):
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:
         return self.model(*arguments, **keywords) * self.std + self.mean
 
 
-def standardized(inputs: Tensor) -> Callable[[nn.Module], nn.Module]:
+def standardized(inputs: Tensor) -> Repair:
     """The wrapper that standardizes each feature as in this batch."""
     mean, std = _mean_and_std(inputs)
-    return lambda model: Standardized(model, mean, std)
+    return lambda model, seed=0: Standardized(model, mean, std)
 
 
-def answering(targets: Tensor) -> Callable[[nn.Module], nn.Module]:
+def answering(targets: Tensor) -> Repair:
     """The wrapper that answers on the scale of these targets; a bounded activation at the end is dropped."""
     mean, std = _mean_and_std(targets)
 
-    def repair(model: nn.Module) -> nn.Module:
-        bounded = isinstance(model, nn.Sequential) and isinstance(model[-1], _ACTIVATIONS)
-        return Answering(model[:-1] if bounded else model, mean, std)
+    def repair(model: nn.Module, seed: int = 0) -> nn.Module:
+        if isinstance(model, nn.Sequential) and isinstance(model[-1], _ACTIVATIONS):
+            model = model[:-1]
+        return Answering(model, mean, std)
 
     return repair
+
+
+def without_last(model: nn.Module, seed: int = 0) -> nn.Module:
+    """A Sequential without its last layer; the last child of any other model as the identity."""
+    if isinstance(model, nn.Sequential):
+        return model[:-1]
+    *_, (name, _) = model.named_children()
+    setattr(model, name, nn.Identity())
+    return model
 
 
 def _mean_and_std(batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,12 +139,12 @@ def _mean_and_std(batch: Tensor) -> tuple[Tensor, Tensor]:
     return batch.mean(0), std.clamp(min=1e-3 * float(std.max()) or 1.0)
 
 
-def output_rescaled(size: float) -> Callable[[nn.Module], nn.Module]:
+def output_rescaled(size: float) -> Repair:
     """The last layer with weights divided by the size of its outputs."""
 
     @torch.no_grad()
-    def repair(model: nn.Module) -> nn.Module:
-        last = [each for each in model.modules() if isinstance(each, (nn.Linear, *_NORMALIZATIONS))][-1]
+    def repair(model: nn.Module, seed: int = 0) -> nn.Module:
+        last = [each for each in model.modules() if isinstance(each, _WITH_WEIGHTS)][-1]
         last.weight.div_(size)
         if last.bias is not None:
             last.bias.div_(size)
@@ -134,7 +153,7 @@ def output_rescaled(size: float) -> Callable[[nn.Module], nn.Module]:
     return repair
 
 
-def group_normalized(model: nn.Module) -> nn.Module:
+def group_normalized(model: nn.Module, seed: int = 0) -> nn.Module:
     """Each batch normalization replaced by a group normalization with its scale and shift."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
@@ -149,7 +168,7 @@ def group_normalized(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def without_checkerboard(model: nn.Module) -> nn.Module:
+def without_checkerboard(model: nn.Module, seed: int = 0) -> nn.Module:
     """Each convolution before a pixel shuffle with one filter per channel, repeated for every sub-pixel."""
     for conv, shuffle in pairwise(list(model.modules())):
         if isinstance(shuffle, nn.PixelShuffle) and isinstance(conv, nn.Conv2d):

@@ -2,15 +2,17 @@
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
-from math import isnan, log10, nan
+from math import isfinite, isnan, log10, nan
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..plotting import Axes, alt_text, theory_line
-from ..recording import Signals
+from ..recording import SignalRow, Signals
 from ..recording.signals import html_table, number_text, plain, shape_text
 from ..results import Result
 from .findings import FAULTS, Finding
@@ -26,6 +28,7 @@ class Diagnosis(Result):
     trainability: Trainability
     signals: Signals
     expected: tuple[float, ...]  # E h² of each row of the signals by mean-field theory, NaN where it has no say
+    expected_gradients: tuple[float, ...]  # and E g²
     subject: Subject = field(repr=False)  # what was diagnosed
 
     @property
@@ -53,12 +56,13 @@ class Diagnosis(Result):
         rows = self.signals.rows
         columns = ("moment", "variation", "gradient", "dead", "saturated")
         body = [
-            [row.label, row.kind, shape_text(row.shape), *(number_text(getattr(row, name)) for name in columns)]
+            [_named(row), row.kind, shape_text(row.shape), *(number_text(getattr(row, name)) for name in columns)]
             for row in rows
         ]
-        for cells, expected in zip(body, self.expected):
-            cells.insert(4, number_text(expected))
-        head = ["layer", "kind", "output", "E h²", "expected", "variation", "E g²", "dead", "saturated"]
+        for cells, moment, gradient in zip(body, self.expected, self.expected_gradients):
+            cells.insert(6, number_text(gradient))
+            cells.insert(4, number_text(moment))
+        head = ["layer", "kind", "output", "E h²", "expected", "variation", "E g²", "expected", "dead", "saturated"]
         told = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._rows())
         return f"<table>{told}</table>{html_table(head, body, caption=f'{len(rows)} layer calls')}"
 
@@ -72,7 +76,7 @@ class Diagnosis(Result):
         alt_text(ax, f"Second moments of signals and gradients over {len(heights)} layer calls; {self.verdict}")
         return ax
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The report as plain values; None where nothing was measured."""
         rows = self.signals.to_dict()["rows"]
         return plain(
@@ -80,7 +84,10 @@ class Diagnosis(Result):
                 "verdict": self.verdict,
                 "findings": [finding.to_dict() for finding in self.findings],
                 "trainability": {"sgd": self.trainability.sgd, "adam": self.trainability.adam},
-                "signals": [row | {"expected": each} for row, each in zip(rows, self.expected)],
+                "signals": [
+                    row | {"expected": moment, "expected_gradient": gradient}
+                    for row, moment, gradient in zip(rows, self.expected, self.expected_gradients)
+                ],
             }
         )
 
@@ -88,11 +95,12 @@ class Diagnosis(Result):
         """`to_dict` as JSON; infinite numbers are the strings "inf" and "-inf"."""
         return json.dumps(self.to_dict())
 
-    def repaired(self) -> "Repair":
+    def repaired(self, *, seed: int = 0) -> "Repair":
         """A copy of the model with the remedy of the root cause applied, and the reports before and after.
 
-        Where several changes may help, it is the first after which nothing is wrong, or else the last. The model
-        itself stays as it is. Raises ValueError where nothing is wrong, or the remedy is not a change of the model.
+        Where several changes may help, it is the first after which nothing is wrong, or else the last. Weights that
+        are drawn afresh come from the seed. The model itself stays as it is. Raises ValueError where nothing is wrong,
+        or the remedy is not a change of the model.
         """
         repairs = self.findings[0].repairs if self.findings else ()
         if not repairs:
@@ -101,18 +109,23 @@ class Diagnosis(Result):
                 f"verdict {self.verdict!r} with the remedy: {remedy}\n"
                 "expected a fault that a change of the model repairs; this one is outside of it, so change that"
             )
-        for repair in repairs:
-            model = repair(copy.deepcopy(self.subject.model))
-            after = self._again(model)
-            if after.verdict == "healthy":
-                break
-        return Repair(model, self, after)
+        made = self._with(repairs[0], seed)
+        for repair in repairs[1:]:
+            made = made if made.after.verdict == "healthy" else self._with(repair, seed)
+        return made
 
-    def _again(self, model: nn.Module) -> "Diagnosis":
+    def _with(self, repair: Callable[[nn.Module, int], nn.Module], seed: int) -> "Repair":
         from .diagnose import diagnose
 
         subject = self.subject
-        return diagnose(model, subject.keywords or subject.inputs, subject.targets, subject.loss)
+        model = repair(copy.deepcopy(subject.model), seed)
+        return Repair(model, self, diagnose(model, subject.keywords or subject.inputs, subject.targets, subject.loss))
+
+
+def _named(row: SignalRow) -> str:
+    """The row's label, with a warning where an entry, perhaps a single one, is infinite or NaN."""
+    bad = "float" in row.dtype and not isfinite(row.largest)
+    return f"{row.label} (not finite)" if bad else row.label
 
 
 @dataclass(frozen=True, eq=False, repr=False)

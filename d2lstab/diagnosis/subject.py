@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +22,18 @@ class Subject:
     """A model and a batch; the model is borrowed for as long as this is used."""
 
     model: nn.Module
-    inputs: tuple
-    keywords: dict
-    targets: object
+    inputs: tuple[Any, ...]
+    keywords: dict[str, Any]
+    targets: Any
     loss: Loss | None
     optimizer: torch.optim.Optimizer | None = None
     originals: tuple[nn.Parameter, ...] = ()  # the parameters as the caller has them, in order: never written to
     whole_backward: bool = False  # whether only .backward() works: checkpoints of the reentrant kind refuse the rest
 
-    def forward(self, inputs: tuple, keywords: dict):
+    def forward(self, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         return self.model(*inputs, **keywords)
 
-    def loss_of(self, outputs) -> Tensor:
+    def loss_of(self, outputs: Any) -> Tensor:
         """The user's loss, or a probe's where there is none. Raises ValueError for what cannot be differentiated."""
         if self.loss is None:
             return probe_loss(outputs)
@@ -45,7 +46,7 @@ class Subject:
             ) from error
         return loss
 
-    def checked_loss(self, outputs) -> Tensor:
+    def checked_loss(self, outputs: Any) -> Tensor:
         """`loss_of`, or ValueError for what is no scalar that depends on a parameter."""
         loss = self.loss_of(outputs)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -71,7 +72,9 @@ class Subject:
         return len(found[0]) if found else None
 
 
-def subject_of(model, inputs, targets, loss, optimizer) -> Subject:
+def subject_of(
+    model: nn.Module, inputs: Any, targets: Any, loss: Loss | None, optimizer: torch.optim.Optimizer | None
+) -> Subject:
     """The subject of a diagnosis. Raises TypeError and ValueError as `diagnose` says."""
     _check_kinds(model, loss, optimizer)
     model = unwrapped(model)
@@ -136,7 +139,7 @@ def _made(model: nn.Module, inputs: tuple, keywords: dict) -> nn.Module:
     return copy
 
 
-def outputs_of(subject: Subject):
+def outputs_of(subject: Subject) -> Any:
     """The outputs of one forward pass without gradients."""
     torch.manual_seed(0)
     _, inputs, keywords = fresh_inputs(subject)
@@ -144,16 +147,16 @@ def outputs_of(subject: Subject):
         return subject.forward(inputs, keywords)
 
 
-def floating(thing) -> Tensor | None:
+def floating(thing: Any) -> Tensor | None:
     """The first floating tensor in a tensor, sequence, mapping or dataclass, cut from its graph."""
     return next((each.detach() for each in tensors_in(thing) if each.is_floating_point()), None)
 
 
-def fresh_inputs(subject: Subject) -> tuple[list[Tensor], tuple, dict]:
+def fresh_inputs(subject: Subject) -> tuple[list[Tensor], tuple[Any, ...], dict[str, Any]]:
     """Copies of the inputs that the model may overwrite, and the leaves whose gradients tell what it depends on."""
     leaves = []
 
-    def fresh(thing):
+    def fresh(thing: Any) -> Any:
         if isinstance(thing, Tensor):
             if not thing.is_floating_point():
                 return thing.clone()
@@ -169,18 +172,18 @@ def fresh_inputs(subject: Subject) -> tuple[list[Tensor], tuple, dict]:
     return leaves, inputs, keywords
 
 
-def probe_loss(outputs) -> Tensor:
+def probe_loss(outputs: Any) -> Tensor:
     """A loss for outputs of which nothing is known: a fixed random combination of all of them, of size about 1."""
     generator = seeded(0)
     found = [each for each in tensors_in(outputs) if each.is_floating_point() and each.requires_grad]
-    total = 0.0
+    total: Any = 0.0
     for each in found:
         signs = torch.randint(0, 2, each.shape, generator=generator).to(each.device, torch.float32) * 2 - 1
         total = total + (each.float() * signs).sum() / each.numel() ** 0.5
     return total
 
 
-def default_loss(outputs, targets) -> Loss:
+def default_loss(outputs: Any, targets: Any) -> Loss:
     """Cross-entropy for classes, the squared error for numbers. Raises ValueError where neither fits."""
     output = floating(outputs)
     if output is not None and isinstance(targets, Tensor):

@@ -2,6 +2,7 @@
 
 import copy
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite, nan
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..recording.statistics import norm
-from .examination import deviation, gradients_of
+from .answers import deviation, each_tensor, gain
+from .examination import gradients_of
 from .subject import Subject, floating, fresh_inputs
 
 
@@ -21,6 +23,7 @@ class Trial:
     update_ratio: dict[str, float]  # ‖Δw‖ / ‖w‖ of the first step, by parameter
     unchanged: float  # largest share of a parameter's entries with a gradient that the first step left as they were
     deviations: list[float]  # standard deviation of the outputs between samples, as long as the losses
+    gains: list[float]  # the share of the loss saved by telling samples apart, as long as the losses
     learning_rate: float
 
     @property
@@ -28,8 +31,8 @@ class Trial:
         return not all(map(isfinite, self.losses))
 
 
-def attempt(subject: Subject, steps: int = 5) -> Trial | None:
-    """The trial of the subject's optimizer on its borrowed parameters; None without one.
+def attempt(subject: Subject, steps: int = 5, factor: float = 1.0) -> Trial | None:
+    """The trial of the subject's optimizer, its rates times the factor, on borrowed parameters; None without one.
 
     The optimizer is copied with its state: neither it, nor a scheduler that wraps it, notices.
     """
@@ -38,7 +41,9 @@ def attempt(subject: Subject, steps: int = 5) -> Trial | None:
     trainable = {name: each for name, each in subject.model.named_parameters() if each.requires_grad}
     copy_of = {id(original): private for original, private in zip(subject.originals, subject.model.parameters())}
     optimizer = private_optimizer(subject.optimizer, copy_of)
-    losses, deviations, ratios, unchanged = [], [], {}, 0.0
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * factor if "lr" in group else nan
+    losses, deviations, gains, ratios, unchanged = [], [], [], {}, 0.0
     try:
         for step in range(steps + 1):
             torch.manual_seed(0)
@@ -47,6 +52,7 @@ def attempt(subject: Subject, steps: int = 5) -> Trial | None:
             loss = subject.loss_of(outputs)
             losses.append(float(loss.detach()))
             deviations.append(deviation(floating(outputs), subject.batch)[0])
+            gains.append(gain(subject, each_tensor(Tensor.detach, outputs), losses[-1]))
             if step == steps or not isfinite(losses[-1]):
                 break
             for parameter, gradient in zip(trainable.values(), gradients_of(subject, loss, list(trainable.values()))):
@@ -57,10 +63,10 @@ def attempt(subject: Subject, steps: int = 5) -> Trial | None:
     finally:
         subject.restore()
     rates = [group.get("lr", nan) for group in subject.optimizer.param_groups]
-    return Trial(losses, ratios, unchanged, deviations, max(map(float, rates)))
+    return Trial(losses, ratios, unchanged, deviations, gains, factor * max(map(float, rates)))
 
 
-def private_optimizer(optimizer: torch.optim.Optimizer, copy_of: dict[int, Tensor]) -> torch.optim.Optimizer:
+def private_optimizer(optimizer: torch.optim.Optimizer, copy_of: Mapping[int, Tensor]) -> torch.optim.Optimizer:
     """An optimizer of the same settings and state over other parameters. copy_of: by the id of the original."""
     private = copy.copy(optimizer)
     private.__dict__.pop("step", None)  # a scheduler's wrapper counts the steps of the original

@@ -40,6 +40,9 @@ _NAMES = {
 }
 # What a call of each of these functions does: the class of the module that does the same.
 FUNCTIONS = {f: kind for kind, functions in _NAMES.items() for f in functions}
+# What branches meet in: an output that also goes into one of these has a gradient from there as well.
+JOINS = {torch.add, torch.sub, torch.mul, torch.div, torch.cat, torch.concat, torch.stack}
+JOINS |= {getattr(Tensor, name + end) for name in ("add", "sub", "mul", "div") for end in ("", "_")}
 
 
 @cache
@@ -57,6 +60,9 @@ class FunctionCalls(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kind, recorder = FUNCTIONS.get(func), self.recorder
+        if recorder.full and func in JOINS:
+            with torch._C.DisableTorchFunction():
+                recorder.join(args)
         if kind is None or recorder.inside or not recorder.path or in_backward():
             return func(*args, **(kwargs or {}))
         before = {}

@@ -1,11 +1,15 @@
 """Which modules of a model are layers, and what they are called."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+_WIDTH_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -16,43 +20,58 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if id(module) in seen:
             continue
         seen.add(id(module))
-        if wrapped(module) is None:
-            yield name, module
+        inner = wrapped(module)
+        if inner is not None:
+            waiting.append((name, inner))
+            continue
+        yield name, module
         prefix = f"{name}." if name else ""
         children = [(prefix + key, child) for key, child in module._modules.items() if child is not None]
-        waiting += [(name, wrapped(module))] if wrapped(module) is not None else reversed(children)
+        waiting += reversed(children)
 
 
 def wrapped(module: nn.Module) -> nn.Module | None:
     """The user's module inside a wrapper of torch.compile, DataParallel or DistributedDataParallel; None without one."""
     if isinstance(module, (DataParallel, DistributedDataParallel)):
         return module.module
-    inner = getattr(module, "_orig_mod", None)
-    return inner if isinstance(inner, nn.Module) else None
+    return module._modules.get("_orig_mod")
 
 
-def layers(model: nn.Module, kinds: type | tuple[type, ...] | None = None) -> dict[str, nn.Module]:
-    """The modules that `record` watches, by name: those of these kinds, or all that compute something themselves.
+def is_layer(name: str, module: nn.Module, kinds: type | tuple[type, ...] | None) -> bool:
+    """Whether `record` watches it: as one of these kinds, or without them as one that computes something itself.
 
-    These have no children, or parameters of their own; the model as a whole is one only if it has no children.
+    Such a module has no children, or parameters of its own; the model as a whole is one only if it has no children.
     """
     if kinds is not None:
-        return {name: module for name, module in named_modules(model) if isinstance(module, kinds)}
-    return {
-        name: module
-        for name, module in named_modules(model)
-        if is_leaf(module) or (name and any(each is not None for each in module._parameters.values()))
-    }
+        return isinstance(module, kinds)
+    return is_leaf(module) or (bool(name) and any(each is not None for each in module._parameters.values()))
 
 
 def is_leaf(module: nn.Module) -> bool:
-    return not any(child is not None for child in module._modules.values())
+    return not module._modules or not any(child is not None for child in module._modules.values())
 
 
-def eager():
+def calls_functions(module: nn.Module) -> bool:
+    """Whether its forward pass may call activations as functions: torch's own layers and plain containers do not."""
+    if "forward" in module.__dict__:
+        return True
+    own = is_leaf(module) and type(module).__module__.startswith("torch.nn.modules.")
+    return not own and type(module) not in (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+def axis_of_units(module: nn.Module, axes: int) -> int | None:
+    """Which of so many axes of a weight layer's output is the one of units; None for other layers."""
+    if isinstance(module, _WIDTH_LAST):
+        return -1
+    return 1 if module._parameters.get("weight") is not None and axes > 1 else None
+
+
+def eager() -> AbstractContextManager[Any]:
     """A context in which compiled code runs uncompiled, so that hooks see it."""
     stance = getattr(torch.compiler, "set_stance", None)  # new in torch 2.6
-    return stance("force_eager") if stance is not None else ExitStack()
+    if stance is None or "torch._dynamo" not in sys.modules:  # nothing is compiled, and that import is a large one
+        return ExitStack()
+    return stance("force_eager")
 
 
 def in_backward() -> bool:

@@ -9,20 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from .functional import FunctionCalls, limits_of
-from .modules import eager, in_backward, is_leaf, layers, named_modules
+from .modules import axis_of_units, calls_functions, eager, in_backward, is_layer, is_leaf, named_modules
 from .signals import Entry, Signals
-from .statistics import (
-    extremes,
-    largest,
-    measurable,
-    norm,
-    norms_along,
-    pair_difference,
-    saturation,
-    tensors_in,
-)
+from .statistics import extremes, largest, measurable, norm, norms_along, pair_difference, saturation, tensors_in
 
-_WIDTH_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
 # Layers that call no activation, and need nothing from their inputs: one hook is enough for them.
 _SIMPLE = {nn.Linear, nn.Embedding, nn.Identity, nn.Flatten, nn.LayerNorm, nn.GroupNorm, nn.AvgPool2d, nn.MaxPool2d}
 _SIMPLE |= {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.AdaptiveAvgPool2d}
@@ -39,16 +29,27 @@ def record(model: nn.Module, *, kinds: type | tuple[type, ...] | None = None, fu
     entries. Nothing waits for the device until rows are read. Compiled parts of the model run eagerly inside the
     block. The model is afterwards as it would be without the block.
     Raises TypeError if the model is not a module.
+
+    >>> model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    >>> with record(model) as signals:
+    ...     _ = model(torch.zeros(4, 8))
+    >>> [row.kind for row in signals], signals["1"].shape
+    (['Linear', 'ReLU'], (4, 8))
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model={model!r} of type {type(model).__name__}\nexpected a torch.nn.Module")
+    if any(
+        not isinstance(kind, type)
+        for kind in (kinds if isinstance(kinds, tuple) else () if kinds is None else (kinds,))
+    ):
+        raise TypeError(f"kinds={kinds!r}\nexpected a class or a tuple of classes, such as nn.Linear")
     signals = Signals()
     recorder = Recorder(signals.tape, full)
     with ExitStack() as stack:
         stack.callback(recorder.close)
         recorder.watch(model, kinds)
         stack.enter_context(eager())
-        if kinds is None:
+        if recorder.calls_functions:
             stack.enter_context(FunctionCalls(recorder))
         yield signals
 
@@ -60,6 +61,7 @@ class Recorder:
         self.tape, self.full = tape, full
         self.handles, self.hooked_leaves = [], []
         self.calls: dict[str, int] = {}
+        self.calls_functions = True  # whether activations that are called as functions are of interest
         self.path: list[str] = []  # the modules that are being called, outermost first
         self.inside = 0  # how many of them are torch's own layers: the functions those call are part of them
         self.batch: int | None = None
@@ -67,16 +69,34 @@ class Recorder:
         self.made: dict[int, tuple] = {}  # by the id of an output: a weak reference to it, and its place on the tape
         self.before: dict[str, Tensor | dict | None] = {}  # measured on the input of the layer that is being called
 
-    def watch(self, model: nn.Module, kinds) -> None:
-        watched = {id(module) for module in layers(model, kinds).values()}
-        for name, module in named_modules(model):
-            layer = id(module) in watched
+    def watch(self, model: nn.Module, kinds: type | tuple[type, ...] | None) -> None:
+        modules = list(named_modules(model))
+        self.calls_functions = kinds is None and any(calls_functions(module) for _, module in modules)
+        for name, module in modules:
+            layer = is_layer(name, module, kinds)
             opaque = is_leaf(module) and type(module).__module__.startswith("torch.")
-            if module is model or not layer or type(module) not in _SIMPLE:
-                before = _unseen(partial(self._enter, name, layer, opaque))
+            measured = layer and (self.full or isinstance(module, nn.RNNBase))
+            needed = measured or self.calls_functions
+            entered = module is model or not layer or (needed and type(module) not in _SIMPLE)
+            if entered:
+                before = self._entrance(name, layer, opaque, measured)
                 self.handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-            after = _unseen(partial(self._leave, name, layer, opaque))
-            self.handles.append(module.register_forward_hook(after, always_call=True))
+            if entered or layer:
+                after = _unseen(partial(self._leave, name, layer, opaque))
+                self.handles.append(module.register_forward_hook(after, always_call=entered))
+
+    def _entrance(self, name: str, layer: bool, opaque: bool, measured: bool):
+        """A hook that calls `_enter` where it has something to do; else it only notes what is being called."""
+        path, enter = self.path, _unseen(partial(self._enter, name, layer, opaque))
+
+        def entered(module: nn.Module, arguments: tuple, keywords: dict) -> None:
+            if measured or not path:
+                enter(module, arguments, keywords)
+                return
+            path.append(name)
+            self.inside += opaque
+
+        return entered
 
     def close(self) -> None:
         for handle in self.handles:
@@ -105,6 +125,9 @@ class Recorder:
         if self.path and self.path[-1] == name:
             self.path.pop()
             self.inside -= opaque
+        elif not self.path:  # called by itself, and not from inside the model
+            self.batch = None
+        before, self.before = self.before, {}
         found = tensors_in(output) if layer else []
         if not found:
             return
@@ -114,11 +137,12 @@ class Recorder:
         if self.batch is None and found[0].dim():
             self.batch = len(found[0])
         if self.full:
-            self._learn_axis(module, found[0])
+            axis = axis_of_units(module, found[0].dim())
+            if axis is not None:
+                self.axis_of[found[0].dim()] = axis
             if isinstance(module, nn.RNN) and module.nonlinearity == "tanh":
-                self.before["saturated"] = saturation(found[0], (-_TANH_FLAT, _TANH_FLAT))
-        self.measure(name, type(module).__name__, found, self.before, arguments)
-        self.before = {}
+                before["saturated"] = saturation(found[0], (-_TANH_FLAT, _TANH_FLAT))
+        self.measure(name, type(module).__name__, found, before, arguments)
 
     def _recomputed(self, name: str, found: list[Tensor]) -> None:
         """A checkpoint runs its layers again: their rows exist, but their gradients may only come now."""
@@ -127,17 +151,18 @@ class Recorder:
                 self._await_gradient(entry, found)
                 return
 
-    def _learn_axis(self, module: nn.Module, output: Tensor) -> None:
-        if isinstance(module, _WIDTH_LAST):
-            self.axis_of[output.dim()] = -1
-        elif module._parameters.get("weight") is not None and output.dim() > 1:
-            self.axis_of[output.dim()] = 1
-
     def _source(self, arguments) -> int | None:
         """The place on the tape of the call whose output is the first argument, as it is."""
         given = arguments[0] if arguments else None
         reference, place = self.made.get(id(given), (None, None))
         return place if reference is not None and reference() is given else None
+
+    def join(self, arguments: tuple) -> None:
+        """Notes that these outputs go into a sum, a product or a concatenation."""
+        for tensor in tensors_in(arguments):
+            place = self._source((tensor,))
+            if place is not None:
+                self.tape[place].joined = True
 
     def measure(self, name: str, kind: str, found: list[Tensor], before: dict, arguments) -> None:
         """One more entry, about the first of these outputs, measured now: before anything overwrites it."""
@@ -150,7 +175,7 @@ class Recorder:
         self.tape.append(entry)
         if not measurable(output):
             return
-        entry.values |= {key: value for key, value in before.items() if isinstance(value, Tensor)}
+        entry.values.update((key, value) for key, value in before.items() if isinstance(value, Tensor))
         entry.time = before.get("time", entry.time)  # still empty: its gradient comes later
         h = output.detach()
         entry.values["norm"] = norm(h)
@@ -159,8 +184,9 @@ class Recorder:
             entry.values["change"], entry.pairs = norm(change), change.numel()
         if self.full and h.is_floating_point():
             least, most = extremes(h, self.axis_of.get(h.dim(), -1 if h.dim() < 4 else 1))
-            entry.values["largest"] = torch.maximum(most.max(), -least.min())
-            entry.values["dead"] = (least.eq(0) & most.eq(0)).sum() / least.numel()
+            reach = torch.maximum(most, -least)
+            entry.values |= {"largest": reach.max(), "alive": torch.count_nonzero(reach)}
+            entry.units = reach.numel()
         self._await_gradient(entry, found)
 
     def _await_gradient(self, entry: Entry, found: list[Tensor]) -> None:
@@ -179,14 +205,16 @@ def _gradient(entry: Entry, full: bool, gradient: Tensor) -> None:
     if not measurable(gradient):
         return
     gradient, values = gradient.detach(), entry.values
-    for name, value, add in (("gradient_norm", norm, torch.hypot), ("gradient_largest", largest, torch.maximum)):
-        if name == "gradient_norm" or full:
-            found = value(gradient)
-            values[name] = add(_tensor(values[name], found), found) if name in values else found
+    _add(values, "gradient_norm", norm(gradient), torch.hypot)
+    if full:
+        _add(values, "gradient_largest", largest(gradient), torch.maximum)
 
 
-def _tensor(value: Tensor | float, like: Tensor) -> Tensor:
-    return value if isinstance(value, Tensor) else like.new_tensor(value)
+def _add(values: dict, name: str, found: Tensor, add) -> None:
+    known = values.get(name)
+    if known is not None:  # a number, where rows were read before this backward pass
+        found = add(known if isinstance(known, Tensor) else found.new_tensor(known), found)
+    values[name] = found
 
 
 def _unseen(hook):

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from html import escape
+from itertools import chain, islice
 from math import inf, isfinite, isnan, log10, nan, prod, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +31,7 @@ class SignalRow(Result):
     saturated: float = nan  # share of inputs at which an activation's slope is below 1 % of its largest
     largest: float = nan  # max |h|; infinite or NaN where an entry is
     source: int | None = None  # index of the row whose output went in as it is, where one did
+    joined: bool = False  # whether the output also went into a sum, product or concatenation, as a skip does
     time: tuple[float, ...] = ()  # recurrent layers: Σ g² over the inputs of each time step
 
     @property
@@ -41,13 +44,27 @@ class SignalRow(Result):
 class Entry:
     """A row whose numbers may still be tensors."""
 
-    __slots__ = ("awaits_gradient", "call", "dtype", "kind", "name", "pairs", "shape", "source", "time", "values")
+    __slots__ = (
+        "awaits_gradient",
+        "call",
+        "dtype",
+        "joined",
+        "kind",
+        "name",
+        "pairs",
+        "shape",
+        "source",
+        "time",
+        "units",
+        "values",
+    )
 
     def __init__(self, name: str, call: int, kind: str, shape: tuple[int, ...], dtype: torch.dtype):
         self.name, self.call, self.kind, self.shape, self.dtype = name, call, kind, shape, dtype
-        self.values: dict[str, Tensor | float] = {}
-        self.time: dict[str, Tensor | tuple] = {}
-        self.pairs, self.awaits_gradient, self.source = 1, False, None
+        self.values: dict[str, Any] = {}  # a tensor each, and a number once rows are read
+        self.time: dict[str, Any] = {}
+        self.pairs, self.units, self.awaits_gradient, self.joined = 1, 1, False, False
+        self.source: int | None = None
 
 
 _COLUMNS = {"moment": "E h²", "variation": "variation", "gradient": "E g²", "dead": "dead", "saturated": "saturated"}
@@ -83,7 +100,7 @@ class Signals(Result):
     def _rows(self) -> list[tuple[str, str]]:
         return [("layer calls", str(len(self)))]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The rows as plain numbers; None where nothing was measured."""
         return {"rows": [{name: plain(value) for name, value in asdict(row).items()} for row in self.rows]}
 
@@ -126,7 +143,7 @@ def html_table(head: list[str], body: list[list[str]], *, caption: str = "") -> 
     return f"<table><caption>{escape(caption)}</caption><tr>{top}</tr>{cells}</table>"
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """JSON's idea of a value: None for NaN, strings for infinities, lists for tuples."""
     if isinstance(value, float):
         return None if isnan(value) else value if isfinite(value) else str(value)
@@ -138,8 +155,10 @@ def plain(value):
 
 
 def _row(entry: Entry) -> SignalRow:
-    values, entries = dict(entry.values), prod(entry.shape)
-    found = {name: values[name] for name in ("largest", "dead", "saturated") if name in values}
+    values, entries = entry.values, prod(entry.shape)
+    found = {name: values[name] for name in ("largest", "saturated") if name in values}
+    if "alive" in values:
+        found["dead"] = 1 - values["alive"] / entry.units
     if "norm" in values:
         found["moment"] = _mean_square(values["norm"], entries, values.get("largest", nan))
     if "gradient_norm" in values:
@@ -149,7 +168,9 @@ def _row(entry: Entry) -> SignalRow:
     if "time" in entry.time:
         found["time"] = tuple(value * value for value in entry.time["time"])
     dtype = str(entry.dtype).removeprefix("torch.")
-    return SignalRow(entry.name, entry.call, entry.kind, entry.shape, dtype, source=entry.source, **found)
+    return SignalRow(
+        entry.name, entry.call, entry.kind, entry.shape, dtype, source=entry.source, joined=entry.joined, **found
+    )
 
 
 def _mean_square(norm: float, entries: int, largest: float) -> float:
@@ -160,18 +181,16 @@ def _mean_square(norm: float, entries: int, largest: float) -> float:
 
 def _fetch(tape: list[Entry]) -> None:
     """Replaces every tensor in the tape by its number, with one transfer per device."""
-    places = [values for entry in tape for values in (entry.values, entry.time)]
-    waiting = [
-        (values, name, value) for values in places for name, value in values.items() if isinstance(value, Tensor)
-    ]
-    for device in {value.device for _, _, value in waiting}:
-        here = [each for each in waiting if each[2].device == device]
-        # Stacked by kind first: a conversion per number would cost more than the measurement.
-        kinds = {(value.dtype, value.shape) for _, _, value in here}
-        here = [[each for each in here if (each[2].dtype, each[2].shape) == kind] for kind in kinds]
-        numbers = torch.cat(
-            [torch.stack([value for _, _, value in alike]).double().flatten() for alike in here]
-        ).tolist()
-        for values, name, value in (each for alike in here for each in alike):
-            taken, numbers = numbers[: value.numel()], numbers[value.numel() :]
-            values[name] = tuple(taken) if value.dim() else taken[0]
+    alike: dict[tuple, list[tuple]] = {}  # stacked by kind: a conversion per number would cost more than measuring
+    for entry in tape:
+        for values in (entry.values, entry.time):
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    alike.setdefault((value.device, value.dtype, value.shape), []).append((values, name, value))
+    for device in {device for device, _, _ in alike}:
+        here = [each for kind, each in alike.items() if kind[0] == device]
+        wide = torch.float32 if device.type == "mps" else torch.float64  # which that does not know
+        parts = [torch.stack([value for _, _, value in each]).to(wide).flatten() for each in here]
+        numbers = iter(torch.cat(parts).tolist())
+        for values, name, value in chain.from_iterable(here):
+            values[name] = tuple(islice(numbers, value.numel())) if value.dim() else next(numbers)

@@ -3,18 +3,21 @@
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..activations import value_and_slope
 
+_WIDE = (torch.float32, torch.float64)
 
-def tensors_in(thing) -> list[Tensor]:
+
+def tensors_in(thing: Any) -> list[Tensor]:
     """The tensors of a tensor, sequence, mapping or dataclass, in order."""
     if isinstance(thing, Tensor):
         return [thing]
-    if isinstance(thing, dict) or hasattr(thing, "values") and callable(thing.values):
+    if isinstance(thing, dict) or callable(getattr(thing, "values", None)):
         return [tensor for value in thing.values() for tensor in tensors_in(value)]
     if isinstance(thing, (list, tuple)):
         return [tensor for value in thing for tensor in tensors_in(value)]
@@ -25,20 +28,18 @@ def tensors_in(thing) -> list[Tensor]:
 
 def measurable(tensor: Tensor) -> bool:
     """Whether second moments make sense: a dense, non-empty tensor of real or complex numbers."""
-    return (
-        (tensor.is_floating_point() or tensor.is_complex())
-        and tensor.layout is torch.strided
-        and tensor.numel() > 0
-        and not tensor.is_quantized
-        and not tensor.is_meta
-    )
+    dtype = tensor.dtype  # of quantized tensors neither of the two
+    numbers = dtype.is_floating_point or dtype.is_complex
+    return numbers and tensor.layout is torch.strided and tensor.numel() > 0 and not tensor.is_meta
 
 
 def norm(tensor: Tensor) -> Tensor:
     """The root of Σ |x|², in at least float32: float64 would be exact everywhere, and several times slower."""
-    tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    dtype = torch.promote_types(tensor.dtype, torch.float32)
-    return torch.linalg.vector_norm(tensor, dtype=dtype if dtype != tensor.dtype else None)
+    if tensor.dtype in _WIDE:
+        return torch.linalg.vector_norm(tensor)
+    if tensor.is_complex():
+        return norm(torch.view_as_real(tensor))
+    return torch.linalg.vector_norm(tensor, dtype=torch.float32)
 
 
 def pair_difference(tensor: Tensor, batch: int | None) -> Tensor | None:
@@ -49,7 +50,8 @@ def pair_difference(tensor: Tensor, batch: int | None) -> Tensor | None:
     by_sample = split_by_sample(tensor, batch)
     if by_sample is None:
         return None
-    apart = min(len(by_sample) // 2 + 1, len(by_sample) - 1)  # not half: a batch may hold everything twice
+    samples = by_sample.shape[0]
+    apart = min(samples // 2 + 1, samples - 1)  # not half: a batch may hold everything twice
     return by_sample[:-apart] - by_sample[apart:]
 
 
@@ -107,6 +109,8 @@ def saturation(z: Tensor, limits: tuple[float, float] | None) -> Tensor | None:
 
 def share_outside(tensor: Tensor, low: float, high: float) -> Tensor:
     """The share of entries beyond low and high, those on a finite limit included."""
+    if low == -high:
+        return torch.count_nonzero(tensor.abs().ge(high)) / tensor.numel()  # comparisons are what costs
     outside = None
     for limit, beyond in ((low, torch.le), (high, torch.ge)):
         if limit not in (-inf, inf):

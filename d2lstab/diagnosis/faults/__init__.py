@@ -1,5 +1,10 @@
 """One rule per fault, in the order in which one fault causes another: the first that is found is the root."""
 
+from collections.abc import Callable
+
+from ..evidence import Evidence
+from ..findings import Finding
+from .chaotic import chaotic
 from .death import dead
 from .depth import exploding, untrainable, vanishing
 from .non_finite import non_finite
@@ -12,10 +17,11 @@ from .symmetry import symmetric
 from .time import forgetting
 from .upsampling import checkerboard
 
-__all__ = ["RULES", "untrainable"]
+__all__ = ["LAST_RULES", "RULES", "Rule"]
 
-# Each maps an Evidence to a Finding, or to None.
-RULES = (
+Rule = Callable[[Evidence], Finding | None]
+
+RULES: tuple[Rule, ...] = (
     non_finite,
     overflow,
     underflow,
@@ -33,3 +39,6 @@ RULES = (
     step_too_small,
     checkerboard,
 )
+
+# Asked where these find nothing.
+LAST_RULES: tuple[Rule, ...] = (untrainable, chaotic)

@@ -1,8 +1,8 @@
 """Rectifiers that are off for every sample."""
 
 from ...recording.functional import RECTIFIERS
+from ..answers import spread
 from ..evidence import Evidence
-from ..examination import spread
 from ..findings import Finding
 from ..repairs import revived
 

@@ -3,11 +3,13 @@
 from math import isnan, sqrt
 
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from ...recording import SignalRow
+from ..answers import level, spread
 from ..evidence import Evidence
-from ..examination import spread
 from ..findings import Finding
-from ..repairs import answering, output_rescaled, standardized
+from ..repairs import answering, output_rescaled, standardized, without_last
 
 _BOUNDED = {
     "Sigmoid": (0.0, 1.0),
@@ -22,6 +24,45 @@ _HOPELESS = 500  # a first loss so many times that of a constant answer is rarel
 
 def target_scale(evidence: Evidence) -> Finding | None:
     """Targets that the output's activation cannot reach, or thousands of times larger than the outputs."""
+    return _squashed_twice(evidence) or _out_of_range(evidence)
+
+
+def _squashed_twice(evidence: Evidence) -> Finding | None:
+    """Probabilities given to a loss that takes logits: even certain and right answers have a large loss."""
+    last, output, targets = evidence.rows[-1], evidence.first.output, evidence.subject.targets
+    if last.kind not in ("Softmax", "Sigmoid") or output is None or last.shape != tuple(output.shape):
+        return None
+    right = _right_probabilities(output, targets)
+    if right is None or not isinstance(evidence.first.outputs, Tensor):
+        return None
+    least = level(evidence.subject, output, lambda _: right)
+    if not least > 0.3 * evidence.chance:
+        return None
+    return Finding(
+        "target_scale",
+        last.label,
+        f"certain and right answers of this {last.kind} have the loss {least:.3g}, a constant answer {evidence.chance:.3g}; "
+        "0 is expected: the loss takes logits, and squashes once more",
+        f"drop the {last.kind} after the last layer: nn.CrossEntropyLoss and nn.BCEWithLogitsLoss take logits",
+        least,
+        0.0,
+        severity="fault" if evidence.trains < 0.5 else "warning",
+        repairs=(without_last,),
+    )
+
+
+def _right_probabilities(output: Tensor, targets) -> Tensor | None:
+    """1 for the right class and 0 for others; None where targets are neither classes nor zeros and ones."""
+    if not isinstance(targets, Tensor):
+        return None
+    if targets.is_floating_point():
+        binary = targets.shape == output.shape and bool(((targets == 0) | (targets == 1)).all())
+        return targets.to(output.dtype) if binary else None
+    fits = output.dim() == 2 and targets.shape == output.shape[:1] and int(targets.max()) < output.shape[1]
+    return one_hot(targets.long(), output.shape[1]).to(output.dtype) if fits and int(targets.min()) >= 0 else None
+
+
+def _out_of_range(evidence: Evidence) -> Finding | None:
     targets, output = evidence.subject.targets, evidence.first.output
     if (
         not isinstance(targets, Tensor)
@@ -53,6 +94,8 @@ def target_scale(evidence: Evidence) -> Finding | None:
     )
     if size < 1000 * usual:
         return None
+    std = max(float(targets.double().std()), 1e-300)
+    remedy += f"; repaired() multiplies the outputs by {std:.2g} instead, and SGD then takes its lr over {std**2:.1g}"
     return Finding(
         "target_scale",
         "",
@@ -91,9 +134,10 @@ def input_scale(evidence: Evidence) -> Finding | None:
 
 
 def output_scale(evidence: Evidence) -> Finding | None:
-    """A first loss far above that of a constant answer."""
+    """A first loss far above that of a constant answer, by the last layer's doing, or so far that little else is left."""
     ratio = _above_chance(evidence)
-    if not ratio > 5:
+    # Residual networks without a factor, whose signals double from block to block, train well from tens of times chance.
+    if not ratio > (5 if _amplified(evidence.rows) or evidence.trains < 0.5 else 50):
         return None
     last = evidence.rows[-1]
     return Finding(
@@ -106,6 +150,11 @@ def output_scale(evidence: Evidence) -> Finding | None:
         severity="fault" if ratio > _HOPELESS else "warning",
         repairs=(output_rescaled(sqrt(last.moment)),),
     )
+
+
+def _amplified(rows: list[SignalRow]) -> bool:
+    """Whether the last layer makes more than four times as much of what it is given."""
+    return len(rows) < 2 or not rows[-1].moment <= 16 * rows[-2].moment
 
 
 def _above_chance(evidence: Evidence) -> float:

@@ -1,56 +1,100 @@
 """Learning rates, as tried."""
 
+from dataclasses import replace
+from itertools import pairwise
 from math import isfinite, isnan
 
 from ..evidence import Evidence
 from ..findings import Finding
+from ..trial import Trial
+
+_LONG = 20  # steps after which a network that shrugged off its first steps is judged
 
 
 def step_too_large(evidence: Evidence) -> Finding | None:
-    """A few steps on one batch that multiply its loss, or leave outputs that no longer depend on inputs."""
+    """Steps on one batch that multiply its loss, or after which outputs no longer depend on inputs."""
     trial = evidence.trial
     if trial is None:
         return None
-    known = [value for value in trial.losses if isfinite(value)]
-    floor = max(trial.losses[0], evidence.chance if isfinite(evidence.chance) else trial.losses[0])
-    overhauled = max(trial.update_ratio.values(), default=0) > 5  # a weight became another one in a single step
-    most = 1.5 if overhauled else 10
-    if not trial.exploded and max(known) < most * floor and trial.losses[-1] < 2 * floor:
-        return _collapse(evidence)
-    told = ", ".join(f"{value:.3g}" for value in trial.losses)
+    stuck = _fading(evidence) and trial.losses[-1] > 0.97 * evidence.chance
+    if not trial.exploded and evidence.small and (stuck or _shaken(trial) or _collapsed(trial, 1)):
+        trial = evidence.tried(_LONG)
+    told = _told(trial, evidence)
+    if told is not None:
+        return _found(evidence, told, trial)
+    return _slower_is_faster(evidence, trial) if stuck and len(trial.losses) > _LONG else None
+
+
+def _shaken(trial: Trial) -> bool:
+    """Whether a step raised the loss by more than noise does."""
+    return any(there > 1.2 * here > 0 for here, there in pairwise(trial.losses))
+
+
+def _collapsed(trial: Trial, last: int) -> bool:
+    """Whether the outputs of these last steps hardly differ between samples, and their differences are worth nothing."""
+    gone = max(trial.deviations[-last:]) < 0.1 * trial.deviations[0]
+    return gone and not max(trial.gains[-last:]) > 0.01
+
+
+def _told(trial: Trial, evidence: Evidence) -> str | None:
+    """What the trial did that a good one does not."""
+    floor = max(trial.losses[0], evidence.chance) if isfinite(evidence.chance) else trial.losses[0]
+    highest, stays = max(trial.losses), min(trial.losses[-3:])
+    if trial.exploded or highest > 10 * abs(floor) or stays > 1.5 * abs(floor):
+        return f"the loss on one batch goes {_numbers(trial.losses)}; a falling one is expected"
+    if _collapsed(trial, 10 if len(trial.losses) > _LONG else 1) and max(trial.update_ratio.values(), default=0) > 0.01:
+        return (
+            f"the outputs differ by {trial.deviations[-1]:.2g} between samples after {len(trial.losses) - 1} steps, "
+            f"before by {trial.deviations[0]:.2g}; differences are expected to grow"
+        )
+    return None
+
+
+def _found(evidence: Evidence, told: str, trial: Trial) -> Finding:
+    good = _good_rate(evidence)
+    remedy = f"lr={good:.1g}: with it the loss on this batch falls" if good else "look for another fault: no rate helps"
     return Finding(
-        "step_too_large",
-        "",
-        f"with lr={trial.learning_rate:g} the loss on one batch goes {told}; a falling one is expected",
-        f"lr={trial.learning_rate / 100:.1g} or less, or a warm-up",
-        trial.learning_rate,
-        trial.learning_rate / 100,
+        "step_too_large", "", f"with lr={trial.learning_rate:g} {told}", remedy, trial.learning_rate, good or 0.0
     )
 
 
-def _collapse(evidence: Evidence) -> Finding | None:
-    """Large steps after which outputs no longer tell samples apart, or that gain nothing in a deep stack that hardly does."""
-    trial = evidence.trial
-    if max(trial.update_ratio.values(), default=0) < 0.01:
-        return None
-    before, after = trial.deviations[0], trial.deviations[-1]
+def _good_rate(evidence: Evidence) -> float:
+    """The largest power of ten below the rate at which the loss falls steadily; 0 where none of a few does."""
+    steps, tries = (10, 6) if evidence.small else (3, 3)
+    for power in range(1, tries + 1):
+        trial = evidence.tried(steps, 10.0**-power)
+        falls = not trial.exploded and trial.losses[-1] < trial.losses[0] and not _shaken(trial)
+        if falls and not _collapsed(trial, 1):
+            return trial.learning_rate
+    return 0.0
+
+
+def _fading(evidence: Evidence) -> bool:
+    """Whether differences between samples get lost in a deep stack, where large steps lose the rest."""
     known = [row.variation for row in evidence.rows if not isnan(row.variation)]
-    fading = len(known) > 20 and known[-1] < 0.4 * max(known[: len(known) // 2])
-    stuck = fading and trial.losses[-1] > 0.97 * evidence.chance
-    if not (after < 0.1 * before or stuck):
+    return len(known) > 20 and known[-1] < 0.4 * max(known[: len(known) // 2])
+
+
+def _slower_is_faster(evidence: Evidence, trial: Trial) -> Finding | None:
+    """A deep stack that has learnt nothing of its batch, and more at a tenth of the rate."""
+    if trial.gains[-1] > 0.1:
         return None
-    told = f"differ by {after:.2g} between samples, before by {before:.2g}"
-    if not after < 0.1 * before:
-        told = f"are no better than a constant; {known[-1]:.2g} of them differs between samples, {max(known):.2g} in early layers"
-    return Finding(
-        "step_too_large",
-        "",
-        f"after {len(trial.losses) - 1} steps with lr={trial.learning_rate:g} the outputs {told}; differences are expected to grow",
-        f"a warm-up to lr={trial.learning_rate:g}, or a tenth of it; in a transformer, norm_first=True",
-        after,
-        before,
-        severity="fault" if after < 0.1 * before else "warning",
+    slower = evidence.tried(_LONG, 0.1)
+    if not min(slower.losses[-3:]) < 0.98 * min(trial.losses[-3:]):
+        return None
+    finding = _found(
+        evidence,
+        f"the loss on one batch is {trial.losses[-1]:.3g} after {_LONG} steps, {slower.losses[-1]:.3g} with a tenth of that "
+        "rate; the larger rate is expected to be faster",
+        trial,
     )
+    remedy = f"a warm-up to lr={trial.learning_rate:g}, or a tenth of it; in a transformer, norm_first=True"
+    return replace(finding, remedy=remedy, expected=0.1 * trial.learning_rate, severity="warning")
+
+
+def _numbers(losses: list[float]) -> str:
+    shown = [f"{value:.3g}" for value in losses]
+    return ", ".join(shown if len(shown) < 8 else [*shown[:6], "…", shown[-1]])
 
 
 def step_too_small(evidence: Evidence) -> Finding | None:

@@ -1,6 +1,6 @@
 """Upsampling that prints a grid."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..evidence import Evidence
 from ..findings import Finding
@@ -11,9 +11,9 @@ def checkerboard(evidence: Evidence) -> Finding | None:
     """A pixel shuffle whose sub-pixels come from unrelated filters, or a transposed convolution that overlaps unevenly."""
     modules = evidence.modules
     for before, row in zip(evidence.rows, evidence.rows[1:]):
-        shuffle, conv = modules.get(row.name), modules.get(before.name)
-        if isinstance(shuffle, nn.PixelShuffle) and getattr(conv, "weight", None) is not None:
-            grid = _disagreement(conv.weight.detach().double(), shuffle.upscale_factor**2)
+        shuffle, weight = modules.get(row.name), getattr(modules.get(before.name), "weight", None)
+        if isinstance(shuffle, nn.PixelShuffle) and isinstance(weight, Tensor):
+            grid = _disagreement(weight.detach().double(), shuffle.upscale_factor**2)
             if grid > 0.5:
                 return _found(
                     before.label,
@@ -33,7 +33,7 @@ def checkerboard(evidence: Evidence) -> Finding | None:
     return None
 
 
-def _disagreement(weight, phases: int) -> float:
+def _disagreement(weight: Tensor, phases: int) -> float:
     """The share of the weights' square that differs between the filters of one output channel."""
     cells = weight.reshape(-1, phases, weight[0].numel())
     return float((cells - cells.mean(1, keepdim=True)).square().sum() / cells.square().sum().clamp(min=1e-300))

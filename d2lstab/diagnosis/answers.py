@@ -1,0 +1,79 @@
+"""What outputs say: how much they differ between samples, and how good a constant would be in their place."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from copy import copy
+from dataclasses import fields, is_dataclass
+from math import isfinite, nan
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..recording.statistics import split_by_sample
+from .subject import Subject
+
+
+def each_tensor(f: Callable[[Tensor], Tensor], thing: Any) -> Any:
+    """A tensor, sequence, mapping or dataclass with f of each of its tensors in its place."""
+    if isinstance(thing, Tensor):
+        return f(thing)
+    if isinstance(thing, Mapping):
+        made: Any = copy(thing)
+        made.update({key: each_tensor(f, value) for key, value in thing.items()})
+        return made
+    if isinstance(thing, (list, tuple)):
+        made = [each_tensor(f, value) for value in thing]
+        return type(thing)(*made) if hasattr(thing, "_fields") else type(thing)(made)
+    if is_dataclass(thing) and not isinstance(thing, type):
+        made = copy(thing)
+        for each in fields(thing):
+            object.__setattr__(made, each.name, each_tensor(f, getattr(thing, each.name)))
+        return made
+    return thing
+
+
+def chance(subject: Subject, outputs: Any) -> float:
+    """The least loss that constant outputs reach among two: 0, and the mean outputs; NaN where none counts."""
+    return min(filter(isfinite, (level(subject, outputs, f) for f in (torch.zeros_like, _mean))), default=nan)
+
+
+def gain(subject: Subject, outputs: Any, loss: float) -> float:
+    """The share of the loss that is saved by telling samples apart: 0 where their mean output would do as well."""
+    of_mean = level(subject, outputs, _mean)
+    return 1 - loss / of_mean if of_mean > 0 else nan
+
+
+def level(subject: Subject, outputs: Any, constant: Callable[[Tensor], Tensor]) -> float:
+    """The loss with a constant in place of each floating output; NaN where the loss does not take it."""
+    if subject.loss is None or subject.targets is None:
+        return nan
+    # A loss that wants more than tensors has no level of chance, and should not grumble about it either.
+    with torch.no_grad(), suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return float(subject.loss_of(each_tensor(lambda each: constant(each) if _counts(each) else each, outputs)))
+    return nan
+
+
+def _counts(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.dim() > 0
+
+
+def _mean(output: Tensor) -> Tensor:
+    return output.mean(0, keepdim=True).expand_as(output)
+
+
+def deviation(output: Tensor | None, batch: int | None) -> tuple[float, float]:
+    """The standard deviation between samples, and the root mean square; NaN where samples cannot be told apart."""
+    by_sample = None if output is None else split_by_sample(output, batch)
+    if by_sample is None:
+        return nan, nan
+    by_sample = by_sample.double()
+    return float((by_sample - by_sample.mean(0)).square().mean().sqrt()), float(by_sample.square().mean().sqrt())
+
+
+def spread(output: Tensor | None, batch: int | None) -> float:
+    """The standard deviation between samples over the root mean square, 0 for an output that is 0."""
+    between, size = deviation(output, batch)
+    return between / size if size != 0 else 0.0

@@ -1,0 +1,44 @@
+"""Whether a network keeps near inputs near: what mean-field theory calls the chaotic side."""
+
+from contextlib import suppress
+from math import nan, sqrt
+
+import torch
+from torch import Tensor
+
+from ..recording.statistics import split_by_sample
+from .answers import deviation, each_tensor
+from .subject import Subject, floating, fresh_inputs
+
+_CHANGE = 1e-3  # of the inputs, in units of the differences between samples; in low precision more than rounding errors
+_LEAST = 1e-3  # of the outputs that differs between samples: below, rounding errors speak
+
+
+def strayed(subject: Subject, output: Tensor | None) -> float:
+    """How far outputs move, in units of their size, when each input moves a little towards another sample.
+
+    Over the part of the way that inputs move: 1 says that what is near stays as near as it was. It grows like √χ per
+    layer where depth drives nearby inputs apart (χ > 1), until they are like strangers. NaN where not measured.
+    Source: Poole et al. 2016, arXiv:1606.05340.
+    """
+    between, size = deviation(output, subject.batch)
+    if output is None or not between > _LEAST * size:
+        return nan
+    amount = max(_CHANGE, 4 * torch.finfo(output.dtype).eps)
+    torch.manual_seed(0)
+    _, inputs, keywords = fresh_inputs(subject)
+
+    def changed(x: Tensor) -> Tensor:
+        if not x.is_floating_point() or not x.dim() or len(x) != subject.batch:
+            return x
+        other = x.roll(1, 0)
+        both = (x != 0) & (other != 0)  # padding stays: what divides by a size would make much of a first trace
+        return x + amount * both * (other - x) / sqrt(2)  # two samples differ by √2 standard deviations
+
+    with torch.no_grad(), suppress(Exception):  # some models refuse inputs that are not what they were
+        moved = floating(subject.forward(each_tensor(changed, inputs), each_tensor(changed, keywords)))
+        moves = None if moved is None else split_by_sample(moved.double() - output.double(), subject.batch)
+        each = None if moves is None else moves.flatten(1).square().mean(1).sqrt()
+        change = float(each.median()) if each is not None and each.numel() else 0.0
+        return change / size / amount if change else nan
+    return nan

@@ -1,0 +1,32 @@
+"""Near inputs that are driven apart."""
+
+from torch import nn
+
+from ..evidence import Evidence
+from ..expectation import scale_advice
+from ..findings import Finding
+from ..repairs import normalized, reinitialized
+
+# Layers at the edge of chaos have about 1, and what has forgotten all nearness 1,400.
+_MOST_STRAYED = 10
+
+
+def chaotic(evidence: Evidence) -> Finding | None:
+    """Outputs that a tiny change of the inputs throws about: a batch can be learnt by heart, and says nothing of others."""
+    # Batch normalization drives samples apart whatever the weights' scale (ResNet-50: 100), and trains all the same.
+    if any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in evidence.modules.values()):
+        return None
+    if not evidence.strayed > _MOST_STRAYED:
+        return None
+    measured, remedy = scale_advice(evidence)
+    return Finding(
+        "chaotic",
+        "",
+        f"where inputs move by a thousandth of the way to another sample, outputs move by {evidence.strayed:.2g} thousandths "
+        f"of their size; about 1 is expected{measured}",
+        remedy,
+        evidence.strayed,
+        1.0,
+        severity="fault" if evidence.trains < 0.5 else "warning",
+        repairs=(reinitialized, normalized),
+    )
