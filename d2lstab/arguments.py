@@ -54,7 +54,16 @@ def available_device(device: torch.device | str | int | None) -> torch.device:
     return found
 
 
-def name_of(function) -> str:
+def check_factory(name: str, given: object, *, makes: str = "network") -> None:
+    """Raises TypeError for what is no function of a seed, above all a finished module."""
+    if isinstance(given, torch.nn.Module) or not callable(given):
+        raise TypeError(
+            f"{name} is a {type(given).__name__}\n"
+            f"expected a function that returns a new {makes} for a seed: def {name}(seed): ..."
+        )
+
+
+def name_of(function: object) -> str:
     """A function's name, with the arguments of a partial; never an address."""
     if isinstance(function, partial):
         arguments = [*map(repr, function.args), *(f"{key}={value!r}" for key, value in function.keywords.items())]

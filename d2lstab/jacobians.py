@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class Spectrum(Result):
         lost = self.singular_values.isnan() & ~self.singular_values[..., :1].isnan()
         return self.singular_values.square().masked_fill(lost, 0)
 
-    def plot(self, ax: Axes | None = None, **style) -> Axes:
+    def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
         """Axes with the distribution of the singular values, in powers of ten; a note counts those it cannot show."""
         ax = new_axes(ax)
         ax.set(xlabel="log₁₀ singular value", ylabel="density")
@@ -124,6 +125,8 @@ def singular_values(matrix: Tensor) -> Tensor:
     back as NaN, and so do all those of a matrix that is not finite; those of a matrix of zeros are 0.
     Raises ValueError for anything that is not a floating tensor of at least two dimensions.
     """
+    if not isinstance(matrix, Tensor):
+        raise TypeError(f"matrix of type {type(matrix).__name__}\nexpected a floating tensor (..., out, in)")
     if matrix.dim() < 2 or not matrix.is_floating_point():
         raise ValueError(f"matrix of shape {tuple(matrix.shape)}, {matrix.dtype}\nexpected (..., out, in), floating")
     finite = matrix.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
@@ -138,6 +141,11 @@ def isometry(network: nn.Module, x: Tensor) -> Spectrum:
     x: (features,) or (batch, ...). At dynamical isometry all of them are 1.
     Raises what `input_jacobian` raises. Source: Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017,
     arXiv:1711.04735.
+
+    >>> from d2lstab import mlp, orthogonal_
+    >>> rotations = mlp([32] * 20, nn.Identity(), initializer=orthogonal_)
+    >>> round(float(isometry(rotations, torch.ones(32)).mean_square), 3)
+    1.0
     """
     return Spectrum(singular_values(input_jacobian(network, x)))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import isnan
+from typing import Any
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -32,53 +33,59 @@ class StabilityMonitor(Callback):
         tell: Callable[[Onset], None] | None = print,
         most: int = 1000,
     ):
-        self.settings = {"every": every, "histograms": histograms, "tell": tell, "most": most}
+        self.settings: dict[str, Any] = {"every": every, "histograms": histograms, "tell": tell, "most": most}
         self.monitor: Monitor | None = None
-        self._state: dict = {}  # of the run that a checkpoint came from
+        self._state: dict[str, Any] = {}  # of the run that a checkpoint came from
         self._steps = 0  # of the trainer, when last seen
 
     @property
     def signals(self) -> TrainingSignals:
         """What was recorded so far. Raises RuntimeError before training has begun."""
+        return self._watching().signals
+
+    def _watching(self) -> Monitor:
         if self.monitor is None:
             raise RuntimeError("nothing was recorded yet\nexpected Trainer(callbacks=[this]).fit(...) before")
-        return self.monitor.signals
+        return self.monitor
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimizers = trainer.optimizers
         optimizer = optimizers[0] if len(optimizers) == 1 else None
-        self.monitor = Monitor(trainer.model, optimizer=optimizer, **self.settings)
+        self.monitor = Monitor(trainer.model or pl_module, optimizer=optimizer, **self.settings)
         if self._state:
             self.monitor.load_state_dict(self._state)
         self.monitor.__enter__()
         self._steps = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs, *_) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.global_step == self._steps:  # gradients are still being accumulated
             return
         self._steps = trainer.global_step
-        records = len(self.monitor.records)
+        monitor = self._watching()
+        records = len(monitor.records)
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        self.monitor.step(loss, scale=1.0 if scaler is None else scaler.get_scale())
-        if len(self.monitor.records) != records:
+        monitor.step(loss, scale=1.0 if scaler is None else scaler.get_scale())
+        if len(monitor.records) != records:
             self._log(trainer)
 
-    def on_train_end(self, *_) -> None:
-        self.monitor.__exit__(None, None, None)
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._watching().__exit__(None, None, None)
 
-    def on_exception(self, *_) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self.monitor is not None:
             self.monitor.__exit__(None, None, None)
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return self.monitor.state_dict() if self.monitor is not None else self._state
 
-    def load_state_dict(self, state_dict: dict) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._state = state_dict
 
     def _log(self, trainer: Trainer) -> None:
-        signals = self.monitor.signals
+        signals = self.signals
         metrics = {
             f"{name}/{layer}": value
             for name in _LOGGED

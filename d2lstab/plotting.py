@@ -1,18 +1,27 @@
 """Ink only: tensors onto axes, in the style of the course."""
 
-import matplotlib
-import matplotlib.pyplot as plt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NewType, overload
+
 import torch
 from cycler import cycler
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    # A name for signatures: matplotlib takes long to import, and is only when something is drawn.
+    Axes = NewType("Axes", object)
+    Axes.__module__ = "matplotlib.axes"
 
 # Okabe and Ito's palette, told apart by people with any colour vision; yellow is left out, it fades on white.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4D4D4D"]
 DASHES = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 2))]
 
-_STYLE = {
+Values = Tensor | Sequence[float]
+
+_STYLE: dict[str, Any] = {
     "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=DASHES),
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -35,8 +44,10 @@ def course_style() -> None:
     `d2l.use_svg_display = course_style` gives it to d2l's figures too: a stored SVG is not shown until
     the reader trusts the notebook, a PNG is. Outside a notebook only matplotlib's settings change.
     """
-    matplotlib.rcParams.update(_STYLE)
-    shell = _notebook_shell()
+    import matplotlib.pyplot as plt
+
+    plt.style.use(_STYLE)
+    shell = notebook_shell()
     if shell is not None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -44,13 +55,28 @@ def course_style() -> None:
         _store_alternative_text(shell)
 
 
-def new_axes(ax: Axes | None = None, **figure) -> Axes:
+@overload
+def new_axes(ax: Axes | None = None, *, figsize: tuple[float, float] = ...) -> Axes: ...
+@overload
+def new_axes(ax: Axes | None = None, **figure: Any) -> Any: ...  # ncols= makes several
+def new_axes(ax: Axes | None = None, **figure: Any) -> Any:
     """`ax` itself, or the axes of a new figure, with a grid, made with the keywords of plt.subplots."""
     if ax is None:
+        import matplotlib.pyplot as plt
+
         _, ax = plt.subplots(**{"figsize": _STYLE["figure.figsize"]} | figure)  # d2l.plot resets the default size
         for each in getattr(ax, "flat", [ax]):
             each.grid(True)
+    elif not hasattr(ax, "plot"):
+        raise TypeError(f"ax is a {type(ax).__name__}\nexpected matplotlib's Axes, such as figure.gca()")
     return ax
+
+
+def shades(count: int) -> list[tuple[float, ...]]:
+    """So many colours from dark to light, for lines in an order."""
+    from matplotlib import colormaps
+
+    return [tuple(shade) for shade in colormaps["viridis"](torch.linspace(0, 0.9, max(2, count)).numpy())][:count]
 
 
 def alt_text(ax: Axes, text: str) -> None:
@@ -58,7 +84,7 @@ def alt_text(ax: Axes, text: str) -> None:
     ax.figure.set_label(text)
 
 
-def line_with_band(ax: Axes, x, y: Tensor, *, low: float = 0.1, high: float = 0.9, **style) -> Axes:
+def line_with_band(ax: Axes, x: Values, y: Tensor, *, low: float = 0.1, high: float = 0.9, **style: Any) -> Axes:
     """Axes with the median of y over its rows and the band that holds the rows from `low` to `high`.
 
     x: (points,). y: (rows, points), or (points,) for a single line without a band. Values that are not finite
@@ -76,7 +102,7 @@ def line_with_band(ax: Axes, x, y: Tensor, *, low: float = 0.1, high: float = 0.
     return ax
 
 
-def theory_line(ax: Axes, x, y, *, label: str | None = None) -> Axes:
+def theory_line(ax: Axes, x: Values, y: Values, *, label: str | None = None) -> Axes:
     """Axes with what theory predicts: black and dashed, above everything else.
 
     x: (points,). y: (points,), or (points, lines) for several lines under one label.
@@ -88,21 +114,31 @@ def theory_line(ax: Axes, x, y, *, label: str | None = None) -> Axes:
     return ax
 
 
-def histogram(ax: Axes, values: Tensor, *, bins=40, **style) -> Axes:
+def histogram(ax: Axes, values: Tensor, *, bins: int | Sequence[float] = 40, **style: Any) -> Axes:
     """Axes with the distribution of the finite values, as a density."""
     values = _cpu(values).flatten()
-    ax.hist(values[values.isfinite()].numpy(), bins=bins, density=True, **{"alpha": 0.6, "linewidth": 0} | style)
+    style = {"alpha": 0.6, "linewidth": 0} | style
+    ax.hist(values[values.isfinite()].numpy(), bins=bins, density=True, **style)
     if "label" in style:
         ax.legend()
     return ax
 
 
-def heatmap(ax: Axes, values: Tensor, *, rows=None, columns=None, label: str = "", **style) -> Axes:
+def heatmap(
+    ax: Axes,
+    values: Tensor,
+    *,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    label: str = "",
+    **style: Any,
+) -> Axes:
     """Axes with a matrix as colours, a colour bar, and the names of its rows and columns.
 
     values: (rows, columns).
     """
-    image = ax.imshow(_cpu(values).numpy(), aspect="auto", **{"cmap": "viridis", "interpolation": "nearest"} | style)
+    style = {"aspect": "auto", "cmap": "viridis", "interpolation": "nearest"} | style
+    image = ax.imshow(_cpu(values).numpy(), **style)
     ax.figure.colorbar(image, ax=ax, label=label)
     ax.grid(False)
     if rows is not None:
@@ -112,12 +148,12 @@ def heatmap(ax: Axes, values: Tensor, *, rows=None, columns=None, label: str = "
     return ax
 
 
-def _cpu(values) -> Tensor:
+def _cpu(values: Values) -> Tensor:
     tensor = torch.as_tensor(values).detach().cpu()
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
-def _notebook_shell():
+def notebook_shell() -> Any:
     """The IPython shell of a notebook, or None outside one."""
     try:
         from IPython import get_ipython
@@ -129,10 +165,12 @@ def _notebook_shell():
 
 def _store_alternative_text(shell) -> None:
     """Puts a figure's label beside its PNG, where notebook formats keep alternative text."""
+    from matplotlib.figure import Figure
+
     formatter = shell.display_formatter.formatters["image/png"]
     draw = formatter.lookup_by_type(Figure)
 
-    def draw_with_text(figure: Figure):
+    def draw_with_text(figure: "Figure"):
         drawn = draw(figure)
         picture, metadata = drawn if isinstance(drawn, tuple) else (drawn, {})
         text = figure.get_label()

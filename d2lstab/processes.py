@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch.distributed as dist
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 
 _PATIENCE = timedelta(days=30)  # one may have far more to do than another; where one dies, torchrun ends them all
 
@@ -18,7 +22,7 @@ _TORCHRUN = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}  # what it tell
 
 @dataclass(frozen=True)
 class _Group:
-    handle: object  # torch's, of gloo: results travel as CPU tensors
+    handle: Any  # torch's, of gloo: results travel as CPU tensors
     rank: int
     size: int
     busy: bool = False  # a grid inside a cell is the business of its own process
@@ -68,7 +72,7 @@ def process_group() -> Iterator[int]:
         dist.destroy_process_group(handle)
 
 
-def shared(work: Callable[[list], Iterable], items: Iterable) -> list:
+def shared(work: Callable[[list[Item]], Iterable[Outcome]], items: Iterable[Item]) -> list[Outcome]:
     """What work(items) returns, a result for each item, with the items shared out among the processes.
 
     work is called with this process's part, if there is one; a result must pickle, its tensors be on the CPU. What
@@ -86,7 +90,7 @@ def shared(work: Callable[[list], Iterable], items: Iterable) -> list:
         own_error = error
     finally:
         _GROUP.reset(token)
-    outcomes = [None] * group.size
+    outcomes: list[Any] = [None] * group.size
     call = f"{work.__qualname__.partition('.')[0]} of {len(items)}"  # work is a function inside the experiment
     said = (call, results, None if own_error is None else _portable(own_error))
     dist.all_gather_object(outcomes, said, group=group.handle)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from math import inf, log, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class ProductTrace(Result):
         """log₁₀ of the size of the entries of the final products, (trials, n, n), −∞ for an entry of 0; float64."""
         return self.direction.double().abs().log10() + (self.log_norm[:, -1] / _LN10)[:, None, None]
 
-    def plot(self, ax: Axes | None = None, **style) -> Axes:
+    def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
         """Axes with the norm against the number of factors, in powers of ten: median and 10–90 % band."""
         ax = new_axes(ax)
         ax.set(xlabel="number of factors", ylabel="log₁₀ norm of the product")
@@ -64,7 +65,7 @@ class LyapunovTrace(Result):
         ax.set(xlabel="number of factors", ylabel="log₁₀ stretch")
         factors, n = self.log_stretch.shape[-2:]
         for i, lines in enumerate(self.log_stretch.reshape(-1, factors, n).unbind(-1), 1):
-            name = {"label": f"direction {i}"} if n <= 8 else {}  # a legend of more is longer than the figure
+            name: dict[str, Any] = {"label": f"direction {i}"} if n <= 8 else {}  # a longer legend fills the figure
             line_with_band(ax, torch.arange(1, factors + 1), lines / _LN10, **name)
         return ax
 
@@ -88,6 +89,10 @@ def random_product(
     product.
     Raises ValueError for sizes that are not whole numbers of at least 1, a std that is not positive and
     finite, a dtype other than float16, bfloat16, float32 and float64, or a device that is not there.
+
+    >>> products = random_product(n=4, factors=100, trials=10_000)
+    >>> round(float(products.rate.mean()), 2)  # growth per factor, as a natural logarithm
+    0.56
     """
     n, factors, trials = whole_numbers(n=n, factors=factors, trials=trials)
     log_std, dtype, device, generator = _log(std), floating_dtype(dtype), available_device(device), seeded(seed)

@@ -33,8 +33,8 @@ class Patient:
     width: int = 32
     norm: Callable[[int], nn.Module] | None = None
     residual: bool = False  # every two linear maps are a branch beside an identity
-    optimizer: Callable = _MOMENTUM
-    clip: Callable | None = None
+    optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer] = _MOMENTUM
+    clip: Callable[[Sequence[Tensor]], Tensor] | None = None
 
     def network(self, seed: int) -> nn.Module:
         """The network for the 64 pixels and ten classes of the digits. Raises what `mlp` and `residual_mlp` raise."""
@@ -99,8 +99,9 @@ class RemedyMatrix(Result):
 
     def plot(self, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
         """Two axes with medians over seeds as heat maps: accuracy in percent, and powers of ten of the gradient."""
-        ax = new_axes(ncols=2, figsize=(9.8, 0.32 * len(self.patients) + 1.4), sharey=True) if ax is None else ax
-        left, right = ax
+        size = (9.8, 0.32 * len(self.patients) + 1.4)
+        pair: Sequence[Axes] = new_axes(ncols=2, figsize=size, sharey=True) if ax is None else ax
+        left, right = pair
         names = {"rows": self.patients, "columns": self.remedies}
         percent, powers = 100 * self.accuracy.median(-1).values, self.log10_ratio.median(-1).values
         heatmap(left, percent, vmin=0, vmax=100, label="% right after training", **names)
@@ -110,7 +111,7 @@ class RemedyMatrix(Result):
                 pale = (value < 60) if axes is left else (abs(value) > 8)
                 colour = "white" if pale else "black"
                 axes.text(column, row, f"{round(value)}", color=colour, ha="center", va="center", fontsize=8)
-        return ax
+        return pair
 
 
 def remedy_matrix(
@@ -133,6 +134,9 @@ def remedy_matrix(
     Raises ValueError if there is no patient or no remedy, and what `train` raises.
     """
     (batch,), seeds, device = whole_numbers(batch=batch), seed_list(seeds), available_device(device)
+    for name, given in (("patients", patients), ("remedies", remedies)):
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{name} of type {type(given).__name__}\nexpected a dict, by name")
     if not patients or not remedies:
         raise ValueError(f"{len(patients)} patients and {len(remedies)} remedies\nexpected at least one of each")
     data = data.to(device)

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from math import floor, inf, isfinite, log10
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor
+
+Numbers = Tensor | Sequence[float] | SupportsFloat  # arrays of numpy are among the last
 
 _MOST_DIGITS = 6  # significant ones in a claim: more would differ between devices
 
@@ -26,18 +29,29 @@ class Result:
         body = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._rows())
         return f"<table><caption>{type(self).__name__}</caption>{body}</table>"
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Any:
         """Axes with the picture of this result; drawn into `ax` if one is given."""
         raise NotImplementedError(f"{type(self).__name__} has no picture")
 
 
-def claim(what: str, measured, *, expected=None, within: float | None = None, above=None, below=None) -> None:
+def claim(
+    what: str,
+    measured: Numbers,
+    *,
+    expected: Numbers | None = None,
+    within: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> None:
     """Prints what was measured beside what theory says, and raises AssertionError where they differ.
 
     measured, expected: numbers, or sequences or tensors of numbers of one shape.
     within: the largest absolute difference allowed; it also sets how many digits are printed, so that
     the line reads the same on every device. above, below: strict bounds, for claims without an exact value.
     Raises ValueError if nothing is claimed: neither expected with within, nor a bound.
+
+    >>> claim("a third", 0.3334, expected=1 / 3, within=1e-3)
+    a third: 0.333 (expected 0.333 ± 0.001)
     """
     if (expected is None) != (within is None) or (expected is None and above is None and below is None):
         raise ValueError(
@@ -46,7 +60,7 @@ def claim(what: str, measured, *, expected=None, within: float | None = None, ab
         )
     values = _numbers(measured)
     parts, holds = [], True
-    if expected is not None:
+    if expected is not None and within is not None:
         targets = _numbers(expected)
         if len(targets) not in (1, len(values)):
             raise ValueError(
@@ -69,9 +83,11 @@ def claim(what: str, measured, *, expected=None, within: float | None = None, ab
     print(line)
 
 
-def _numbers(value) -> list[float]:
-    if isinstance(value, (Tensor, Sequence)) or hasattr(value, "__array__"):
+def _numbers(value: Numbers) -> list[float]:
+    if (isinstance(value, (Tensor, Sequence)) and not isinstance(value, str)) or hasattr(value, "__array__"):
         return torch.as_tensor(value).detach().to("cpu", torch.float64).flatten().tolist()
+    if value is None:
+        raise TypeError("a claim of None\nexpected a number, or a sequence or tensor of numbers")
     return [float(value)]
 
 
@@ -91,7 +107,7 @@ def _number(value: float, digits: float | None) -> str:
     if digits is None or digits == inf:
         return f"{value:g}" if digits == inf or value == round(value) else f"{value:.2g}"
     exponent = int(f"{value:.{_MOST_DIGITS - 1}e}".partition("e")[2])  # that of 0.0099999999 is -2
-    digits = min(digits, _MOST_DIGITS - 1 - exponent)
+    digits = int(min(digits, _MOST_DIGITS - 1 - exponent))
     rounded = round(value, digits) + 0.0  # no minus sign on a zero
     if rounded and (abs(rounded) < 1e-3 or abs(rounded) >= 1e6):
         return f"{rounded:.{max(0, digits + floor(log10(abs(rounded))))}e}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class TrainabilityMap(Result):
     accuracy: Tensor  # (seeds, rows, columns), share of the test examples named right
     diverged: Tensor  # (seeds, rows, columns), True where the loss became infinite or NaN
 
-    def plot(self, ax: Axes | None = None, **style) -> Axes:
+    def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
         """Axes with the accuracy, median over seeds, as colours; of a single row or column as a line with its band."""
         ax, label = new_axes(ax), f"test accuracy, {self.depth} layers"
         rows, columns = self.accuracy.shape[1:]

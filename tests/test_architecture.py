@@ -12,7 +12,7 @@ import d2lstab
 
 FLOORS = [
     {"arguments", "plotting", "processes", "results", "threads"},
-    {"activations", "floats", "randomness"},
+    {"activations", "controls", "floats", "randomness"},
     {"initializers", "mean_field", "products"},
     {"networks", "datasets", "recording"},
     {"curvature", "propagation", "jacobians"},

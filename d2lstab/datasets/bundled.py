@@ -66,8 +66,8 @@ def characters(length: int = 32, *, device: torch.device | str | None = None) ->
 
 
 def _pieces(numbers: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    count = (len(numbers) - 1) // length
-    return tuple(numbers[start : start + count * length].reshape(count, length) for start in (0, 1))
+    used = (len(numbers) - 1) // length * length
+    return numbers[:used].view(-1, length), numbers[1 : used + 1].view(-1, length)
 
 
 def _of_sklearn(function: str):

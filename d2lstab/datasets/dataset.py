@@ -20,7 +20,11 @@ class Dataset(Result):
     test_inputs: Tensor
     test_targets: Tensor
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not isinstance(getattr(self, field.name), Tensor):
+                given = type(getattr(self, field.name)).__name__
+                raise TypeError(f"{field.name} of type {given}\nexpected a tensor, such as torch.tensor({field.name})")
         for name in ("inputs", "test_inputs"):
             targets = name.replace("inputs", "targets")
             examples, answers = len(getattr(self, name)), len(getattr(self, targets))

@@ -21,6 +21,9 @@ def underflow_depth(factor: float, dtype: torch.dtype, *, subnormals: bool = Tru
     It is the exact power that is rounded, to the nearest number of the format and in a tie to even; a running
     product that is rounded at every step may differ. subnormals=False is for hardware that flushes them to 0.
     Raises ValueError unless 0 < factor < 1.
+
+    >>> underflow_depth(0.25, torch.float16)  # a sigmoid's slope is at most ¼
+    13
     """
     if not 0 < factor < 1:
         raise ValueError(f"factor={factor}\nexpected a number between 0 and 1: others never underflow")
@@ -101,6 +104,8 @@ def number_line(chains: Mapping[str, float], *, formats: Mapping[str, torch.dtyp
     formats = (
         {name: dtype for name, dtype in FLOAT_FORMATS.items() if name != "float64"} if formats is None else formats
     )
+    if not isinstance(chains, Mapping):
+        raise TypeError(f"chains of type {type(chains).__name__}\nexpected a dict, label -> factor per layer")
     limits = {name: describe(dtype) for name, dtype in formats.items()}
     layers = [[_leaves_at(factor, dtype) for dtype in formats.values()] for factor in chains.values()]
     return NumberLine(limits, dict(chains), torch.tensor(layers).reshape(len(chains), len(formats)))

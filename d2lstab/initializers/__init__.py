@@ -2,6 +2,9 @@
 
 from functools import partial
 
+# Glorot and Bengio 2010, eq. 16, and the normal of the same variance: torch's own are right.
+from torch.nn.init import xavier_normal_, xavier_uniform_
+
 from .data_driven import lsuv_
 from .dense import (
     gpt2_normal_,
@@ -12,12 +15,10 @@ from .dense import (
     normal_,
     tied_embedding_,
     torch_default_,
-    xavier_normal_,
-    xavier_uniform_,
 )
 from .depth import DeepNorm, deepnorm, deepnorm_pair, fixup_factor, residual_factor
 from .fans import Fans, fans
-from .filling import Initializer, draw_for, draw_weight, initialize_
+from .filling import Initializer, draw_for, draw_weight, initialize_, layers_with_weights
 from .orthogonal import delta_orthogonal_, orthogonal_
 from .recurrent import chrono_, forget_bias_, half_life, identity_recurrent_, initialize_recurrent_
 from .upsampling import icnr_
@@ -57,6 +58,7 @@ __all__ = [
     "identity_recurrent_",
     "initialize_",
     "initialize_recurrent_",
+    "layers_with_weights",
     "lecun_normal_",
     "lecun_uniform_",
     "lsuv_",

@@ -8,14 +8,12 @@ from torch import Generator, Tensor, nn
 
 from ..arguments import whole_numbers
 from ..randomness import seeded
-from .filling import draw_for, layers_with_weights
+from .filling import LayerWithWeight, Model, draw_for, layers_with_weights
 from .orthogonal import orthogonal_
 
 
 @torch.no_grad()
-def lsuv_(
-    model: nn.Module, inputs: Tensor, *, tolerance: float = 0.01, max_rounds: int = 10, seed: int = 0
-) -> nn.Module:
+def lsuv_(model: Model, inputs: Tensor, *, tolerance: float = 0.01, max_rounds: int = 10, seed: int = 0) -> Model:
     """The model, each Linear and convolution weight orthonormal, then scaled until its layer's outputs have size 1.
 
     The size is the second moment over the batch `inputs` and all units, which must come within `tolerance` of 1;
@@ -28,6 +26,12 @@ def lsuv_(
     Raises ValueError without data, for inputs that do not fit, for a model without such layers, or without one
     that is called; for a dead layer, whose outputs are all 0, or its bias, or not all finite; and if a size does not come to 1.
     Source: Mishkin and Matas 2016, arXiv:1511.06422, algorithm 1.
+
+    >>> network = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64))
+    >>> batch = torch.randn(100, 64)
+    >>> outputs = lsuv_(network, batch)(batch).detach()
+    >>> round(float(outputs.square().mean()), 1)
+    1.0
     """
     if not tolerance > 0:
         raise ValueError(f"tolerance={tolerance}\nexpected a positive number")
@@ -40,7 +44,7 @@ def lsuv_(
     generator, scaled = seeded(seed), set()
 
     def scale(name: str):
-        def hook(layer: nn.Module, arguments: tuple, keywords: dict, output: Tensor) -> Tensor | None:
+        def hook(layer: LayerWithWeight, arguments: tuple, keywords: dict, output: Tensor) -> Tensor | None:
             if id(layer.weight) in scaled:
                 return None
             scaled.add(id(layer.weight))
@@ -73,13 +77,15 @@ class _CannotScale(Exception):
     """Tells our own errors from those of a model that does not like its inputs."""
 
 
-def _scale_(layer: nn.Module, forward, name: str, generator: Generator, tolerance: float, max_rounds: int) -> Tensor:
+def _scale_(
+    layer: LayerWithWeight, forward, name: str, generator: Generator, tolerance: float, max_rounds: int
+) -> Tensor:
     """The output of the layer with its new weight."""
     layer.weight.copy_(draw_for(layer, orthogonal_, generator))
-    before = None
+    size = torch.nan
     for rounds_left in range(max_rounds, -1, -1):
         output = forward()
-        size = float(output.double().square().mean())
+        before, size = size, float(output.double().square().mean())
         if abs(size - 1) <= tolerance:
             return output
         if not 0 < size < torch.inf or size == before:  # only a bias is left: the weight has no say
@@ -89,7 +95,6 @@ def _scale_(layer: nn.Module, forward, name: str, generator: Generator, toleranc
             )
         if rounds_left:
             layer.weight.mul_(size**-0.5)
-            before = size
     raise _CannotScale(
         f"layer {name!r} has outputs of second moment {size:.3g} after {max_rounds} rounds\n"
         f"expected 1 ± {tolerance}: a smaller bias, more rounds or a larger tolerance"

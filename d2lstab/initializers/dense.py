@@ -3,14 +3,15 @@
 from math import inf, sqrt
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from .fans import fans
+from .fans import check_weight, fans
 
 
 @torch.no_grad()
 def normal_(weight: Tensor, *, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The weight, filled with N(0, std²); the scale ignores its shape. Raises ValueError for a negative std."""
+    check_weight(weight)
     return weight.normal_(0, _not_negative(std=std), generator=generator)
 
 
@@ -21,6 +22,7 @@ def lecun_normal_(weight: Tensor, *, gain: float = 1.0, generator: Generator | N
     Raises ValueError for a negative gain, and what `fans` raises.
     Source: LeCun et al. 1998, Efficient BackProp, §4.6.
     """
+    check_weight(weight)
     return weight.normal_(0, _not_negative(gain=gain) / sqrt(fans(weight).fan_in), generator=generator)
 
 
@@ -30,6 +32,7 @@ def lecun_uniform_(weight: Tensor, *, gain: float = 1.0, generator: Generator | 
 
     Raises what `lecun_normal_` raises.
     """
+    check_weight(weight)
     bound = _not_negative(gain=gain) * sqrt(3 / fans(weight).fan_in)
     return weight.uniform_(-bound, bound, generator=generator)
 
@@ -76,13 +79,8 @@ def torch_default_(weight: Tensor, *, generator: Generator | None = None) -> Ten
     return lecun_uniform_(weight, gain=1 / sqrt(3), generator=generator)
 
 
-# Glorot and Bengio 2010, eq. 16, and the normal of the same variance: torch's own are right.
-xavier_normal_ = nn.init.xavier_normal_
-xavier_uniform_ = nn.init.xavier_uniform_
-
-
 def _not_negative(**given: float) -> float:
     ((name, value),) = given.items()
-    if not 0 <= value < inf:
-        raise ValueError(f"{name}={value}\nexpected a finite number of at least 0")
+    if not isinstance(value, (int, float)) or not 0 <= value < inf:
+        raise ValueError(f"{name}={value!r}\nexpected a finite number of at least 0")
     return value

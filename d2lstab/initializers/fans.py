@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+Convolution = nn.modules.conv._ConvNd  # their common base
 
 
 class Fans(NamedTuple):
@@ -14,6 +15,15 @@ class Fans(NamedTuple):
 
     fan_in: float
     fan_out: float
+
+
+def check_weight(weight: Tensor) -> None:
+    """Raises TypeError for what cannot be filled with random numbers."""
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        given = f"{weight.dtype}" if isinstance(weight, Tensor) else f"type {type(weight).__name__}"
+        raise TypeError(
+            f"weight of {given}\nexpected a floating tensor, such as layer.weight; initialize_(model, ...) fills a model"
+        )
 
 
 def fans(weight_or_module: Tensor | nn.Module) -> Fans:
@@ -24,6 +34,9 @@ def fans(weight_or_module: Tensor | nn.Module) -> Fans:
     count (torch swaps the fans of a transposed convolution and ignores its stride and groups). With a stride
     the numbers are averages over positions; the borders are left out of account.
     Raises ValueError for weights of fewer than 2 dimensions or empty ones, TypeError for other modules.
+
+    >>> fans(nn.Conv2d(16, 32, kernel_size=3))
+    Fans(fan_in=144.0, fan_out=288.0)
     """
     if isinstance(weight_or_module, (*CONVOLUTIONS, *TRANSPOSED)):
         return _convolution_fans(weight_or_module)
@@ -36,7 +49,7 @@ def fans(weight_or_module: Tensor | nn.Module) -> Fans:
     return Fans(weight.shape[1] * kernel, weight.shape[0] * kernel)
 
 
-def _convolution_fans(module: nn.Module) -> Fans:
+def _convolution_fans(module: Convolution) -> Fans:
     kernel, stride = torch.Size(module.kernel_size).numel(), torch.Size(module.stride).numel()
     into, out_of = module.in_channels / module.groups * kernel, module.out_channels / module.groups * kernel
     # A stride s leaves one output for s inputs; transposed, one input for s outputs.

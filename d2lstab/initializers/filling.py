@@ -1,7 +1,8 @@
 """Initializers applied: to a shape, and to the layers of a model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -9,9 +10,16 @@ from torch.nn.parameter import UninitializedParameter
 
 from ..arguments import whole_numbers
 from ..randomness import seeded
-from .fans import CONVOLUTIONS, TRANSPOSED
+from .fans import CONVOLUTIONS, TRANSPOSED, Convolution
 
-Initializer = Callable[..., Tensor]  # (weight, *, generator) -> the same weight, filled in place
+LayerWithWeight = nn.Linear | Convolution
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class Initializer(Protocol):
+    """A function that fills a weight in place and returns it, as those of torch.nn.init do."""
+
+    def __call__(self, weight: Tensor, /, *, generator: Generator | None) -> Tensor: ...
 
 
 def draw_weight(initializer: Initializer, shape: tuple[int, ...], generator: Generator) -> Tensor:
@@ -22,9 +30,16 @@ def draw_weight(initializer: Initializer, shape: tuple[int, ...], generator: Gen
     """
     if not callable(initializer):
         raise TypeError(f"initializer={initializer!r}\nexpected a function of a weight, such as he_normal_")
-    weight = torch.empty(shape, dtype=torch.float32)
-    filled = initializer(weight, generator=generator)
-    name = getattr(initializer, "__name__", repr(initializer))
+    weight, name = torch.empty(shape, dtype=torch.float32), getattr(initializer, "__name__", repr(initializer))
+    try:
+        filled = initializer(weight, generator=generator)
+    except TypeError as error:
+        if "generator" not in str(error):
+            raise
+        raise TypeError(
+            f"initializer {name} takes no generator: {error}\n"
+            f"expected one that does, or lambda weight, generator: {name}(weight)"
+        ) from error
     if not isinstance(filled, Tensor):
         raise TypeError(
             f"initializer {name} returned {type(filled).__name__}\nexpected the weight it was given, filled"
@@ -38,7 +53,7 @@ def draw_weight(initializer: Initializer, shape: tuple[int, ...], generator: Gen
 
 
 @torch.no_grad()
-def initialize_(model: nn.Module, initializer: Initializer, *, seed: int = 0) -> nn.Module:
+def initialize_(model: Model, initializer: Initializer, *, seed: int = 0) -> Model:
     """The model, each Linear and convolution weight filled by the initializer and its bias set to 0.
 
     Other parameters are left alone. The initializer sees each group of a convolution by itself, and each phase of
@@ -46,6 +61,12 @@ def initialize_(model: nn.Module, initializer: Initializer, *, seed: int = 0) ->
     the fan-out of a stride. Every weight is drawn, in order, from one CPU generator before any is written: if the
     initializer fails, the model is as it was.
     Raises ValueError if the model has no such weight or one that is not its own, and what `draw_weight` raises.
+
+    >>> from d2lstab import he_normal_
+    >>> network = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
+    >>> network = initialize_(network, he_normal_)
+    >>> round(float(network[0].weight.detach().std()), 2)  # √(2 / 64)
+    0.18
     """
     whole_numbers(seed=seed, at_least=0)
     layers, generator = layers_with_weights(model).values(), seeded(seed)
@@ -57,12 +78,17 @@ def initialize_(model: nn.Module, initializer: Initializer, *, seed: int = 0) ->
     return model
 
 
-def layers_with_weights(model: nn.Module) -> dict[str, nn.Module]:
+def layers_with_weights(model: nn.Module) -> dict[str, LayerWithWeight]:
     """The Linear and convolution layers of a model by name.
 
     Raises ValueError if there is none, or if the weight of one is not a parameter with a shape yet.
     """
-    layers = {
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model of type {type(model).__name__}\n"
+            "expected a module; an initializer itself fills a single weight: he_normal_(weight)"
+        )
+    layers: dict[str, LayerWithWeight] = {
         name: module
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED))
@@ -79,7 +105,7 @@ def layers_with_weights(model: nn.Module) -> dict[str, nn.Module]:
     return layers
 
 
-def draw_for(layer: nn.Module, initializer: Initializer, generator: Generator) -> Tensor:
+def draw_for(layer: LayerWithWeight, initializer: Initializer, generator: Generator) -> Tensor:
     """A new float32 CPU weight for this layer, drawn part by part. Raises what `draw_weight` raises."""
     weight = torch.zeros(layer.weight.shape, dtype=torch.float32)
     for part in _ordinary_parts(layer, weight):
@@ -87,7 +113,7 @@ def draw_for(layer: nn.Module, initializer: Initializer, generator: Generator) -
     return weight
 
 
-def _ordinary_parts(layer: nn.Module, weight: Tensor) -> Iterator[Tensor]:
+def _ordinary_parts(layer: LayerWithWeight, weight: Tensor) -> Iterator[Tensor]:
     """Views of the weight, each that of a dense layer or an ungrouped convolution, (fan_out, fan_in, *kernel)."""
     for group in weight.chunk(getattr(layer, "groups", 1)):
         if not isinstance(layer, TRANSPOSED):

@@ -100,6 +100,9 @@ def half_life(forget_bias: float) -> float:
     """The number of steps after which half of an LSTM's cell is left, ln ½ / ln σ(bias), with no other input.
 
     Raises ValueError for a bias that is not finite.
+
+    >>> half_life(0.0), round(half_life(3.0), 1)
+    (1.0, 14.3)
     """
     if not -inf < forget_bias < inf:
         raise ValueError(f"forget_bias={forget_bias}\nexpected a finite number")
@@ -131,4 +134,5 @@ def _gate(module: nn.Module, gate: str) -> Iterator[tuple[Tensor, Tensor]]:
         raise ValueError(f"{type(module).__name__} without biases\nexpected one made with bias=True")
     for name in names:
         both = (module.get_parameter(name), module.get_parameter(name.replace("bias_ih", "bias_hh")))
-        yield tuple(bias.chunk(len(gates))[gates.index(gate)] for bias in both)
+        first, second = (bias.chunk(len(gates))[gates.index(gate)] for bias in both)
+        yield first, second

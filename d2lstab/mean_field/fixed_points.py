@@ -29,7 +29,7 @@ def q_star(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
     """
     sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
     scales = torch.tensor([sigma_w, sigma_b], dtype=torch.float64)
-    found = float(lengths(f, *scales, panels_of(f))[0])
+    found = float(lengths(f, scales[0], scales[1], panels_of(f))[0])
     if found == inf:
         raise ValueError(
             f"sigma_w={sigma_w}, sigma_b={sigma_b}: no fixed point, the second moment grows without bound\n"
@@ -58,15 +58,18 @@ def lengths(f: Activation, sigma_w: Tensor, sigma_b: Tensor, panels: Panels) -> 
     # Below the table what remains is the bias and f(0).
     floor = sigma_w.square() * table[0][0].where(table[0][0] > 1e-8, 0.0) + sigma_b.square()
     q = torch.where(vanishing, floor, q.where(~neutral, 1.0)).where(~unbounded, _LENGTHS[-1])
-    for _ in range(2):  # the table is right to about 1e-8; two steps of Newton's method leave rounding
-        at_rest = unbounded | vanishing | neutral
+    at_rest = unbounded | vanishing | neutral
+
+    def newton(q: Tensor) -> tuple[Tensor, Tensor, bool]:
         mean_square, slope_square, derivative = moments(f, q, panels)
         speed = sigma_w.square() * derivative - 1
-        step = (sigma_w.square() * mean_square + sigma_b.square() - q) / speed
-        if at_rest.all() or (step.abs()[~at_rest] < 1e-9 * q[~at_rest]).all():
-            break
-        q = torch.where(at_rest, q, (q - step).clamp(_LENGTHS[low], _LENGTHS[low + 1]))
-    q = torch.where(at_rest, q, (q - step).clamp(_LENGTHS[low], _LENGTHS[low + 1]))
+        step = ((sigma_w.square() * mean_square + sigma_b.square() - q) / speed).where(~at_rest, 0.0)
+        better = torch.where(at_rest, q, (q - step).clamp(_LENGTHS[low], _LENGTHS[low + 1]))
+        return better, slope_square, bool((step.abs() < 1e-9 * q).logical_or(at_rest).all())
+
+    q, slope_square, settled = newton(q)  # the table is right to about 1e-8; two of Newton's steps leave rounding
+    if not settled:
+        q, slope_square, _ = newton(q)
     return torch.where(unbounded, inf, q), slope_square
 
 
@@ -121,6 +124,9 @@ def critical_sigma_w(f: Activation, sigma_b: float = 0.0) -> float:
 
     Raises ValueError where there is none (ReLU with biases: its length has no fixed point at σ_w = √2).
     Source: Schoenholz et al. 2017, arXiv:1611.01232, §3.
+
+    >>> round(critical_sigma_w(torch.relu), 3)  # √2, as He has it
+    1.414
     """
     sigma_b = not_negative(sigma_b=sigma_b)
     # For every length q the scale with χ = 1 is 1/√E f′²; at the right q this scale also keeps q.

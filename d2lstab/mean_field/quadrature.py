@@ -41,7 +41,8 @@ def moments(f: Activation, q: Tensor, panels: Panels) -> tuple[Tensor, Tensor, T
     """
     if q.numel() > _CHUNK:  # in pieces that fit a cache, several times faster than at once
         pieces = [moments(f, piece, panels) for piece in q.flatten().split(_CHUNK)]
-        return tuple(torch.cat(parts).reshape(q.shape) for parts in zip(*pieces))
+        squares, slope_squares, derivatives = (torch.cat(parts).reshape(q.shape) for parts in zip(*pieces))
+        return squares, slope_squares, derivatives
     z, weight = gaussian_nodes(panels.edges, q)
     x = z * q.sqrt()[..., None]
     values, slopes = finite_with_slope(f, x)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from math import nan
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -12,10 +13,13 @@ from torch.nn.parallel import DistributedDataParallel
 from ..arguments import whole_numbers
 from ..recording.modules import eager, named_modules
 from .onsets import Onset, Vigil, findings_in
-from .signals import TrainingSignals, record_of, signals_of
+from .signals import Record, TrainingSignals, record_of, signals_of
 from .steps import StepRecorder
 from .sums import Sums
 from .weights import Weights
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Monitor:
@@ -34,6 +38,18 @@ class Monitor:
     until the exchange. Training itself is left alone, whatever is recorded.
     Raises TypeError and ValueError for a model or optimizer that is none, an optimizer of another model, or
     every < 1.
+
+    >>> model = nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> with Monitor(model, optimizer=optimizer, every=10) as monitor:
+    ...     for _ in range(30):
+    ...         loss = model(torch.ones(8, 2)).square().mean()
+    ...         optimizer.zero_grad()
+    ...         loss.backward()
+    ...         optimizer.step()
+    ...         monitor.step(loss)
+    >>> monitor.signals.steps
+    tensor([ 1, 11, 21])
     """
 
     def __init__(
@@ -47,17 +63,20 @@ class Monitor:
         most: int = 1000,
     ):
         check_kinds(model, optimizer)
-        (self.every,), (self.most,) = whole_numbers(every=every), whole_numbers(at_least=2, most=most)
-        self.model, self.optimizer, self.histograms = model, optimizer, histograms
-        self.steps = 0  # that were made
-        self.records: list[dict] = []
+        self.every: int = whole_numbers(every=every)[0]
+        self.most: int = whole_numbers(at_least=2, most=most)[0]
+        self.model: nn.Module = model
+        self.optimizer: torch.optim.Optimizer | None = optimizer
+        self.histograms: bool = histograms
+        self.steps: int = 0  # that were made
+        self.records: list[Record] = []
         self._group = model.process_group if isinstance(model, DistributedDataParallel) else None
         first = self._group is None or dist.get_rank(self._group) == 0
         self._vigil = Vigil(tell if first else None)
         self._inside = False
         self._watching: ExitStack | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> "Self":
         if self._inside:
             raise RuntimeError("this Monitor is already in use\nexpected one `with` block at a time")
         self._inside = True
@@ -65,7 +84,7 @@ class Monitor:
         self._watch_if_due()
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self._inside = False
         self._look_away()
 
@@ -90,11 +109,11 @@ class Monitor:
         """What was recorded so far."""
         return signals_of(self.records, tuple(self._vigil.onsets))
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on recording: plain values and tensors."""
         return {"steps": self.steps, "every": self.every, "records": list(self.records), **self._vigil.state_dict()}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over the count of steps and the records of an earlier run."""
         self.steps, self.every, self.records = state["steps"], state["every"], list(state["records"])
         self._vigil.load_state_dict(state)
@@ -151,7 +170,7 @@ class Monitor:
             )
 
 
-def exchanged(calls: dict[str, Sums], loss: float | None, group) -> tuple[dict[str, Sums], float | None]:
+def exchanged(calls: dict[str, Sums], loss: float | None, group: Any) -> tuple[dict[str, Sums], float | None]:
     """The calls over the batches of all processes and the mean of their losses, in one exchange, the same on each."""
     everyone: list = [None] * dist.get_world_size(group)
     dist.all_gather_object(everyone, (calls, loss), group=group)
@@ -163,7 +182,7 @@ def exchanged(calls: dict[str, Sums], loss: float | None, group) -> tuple[dict[s
     return total, mean
 
 
-def check_kinds(model, optimizer) -> None:
+def check_kinds(model: Any, optimizer: Any) -> None:
     """Raises TypeError and ValueError as `Monitor` says."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model={model!r} of type {type(model).__name__}\nexpected a torch.nn.Module")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 from types import SimpleNamespace
+from typing import Any, cast
 
 from torch import nn
 
@@ -16,6 +17,7 @@ from ..diagnosis.faults.saturation import saturated
 from ..diagnosis.faults.time import forgetting
 from ..diagnosis.findings import EXPLAINS, Finding
 from ..diagnosis.subject import Subject
+from ..recording import Signals
 from ..results import Result
 from .sums import Sums
 
@@ -58,12 +60,12 @@ class Vigil:
                 self._begins(suspected.pop(finding.fault))
         self.suspected = suspected
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """The faults that have begun, and those that were seen once, as plain values."""
         onsets = {"onsets": self.onsets, "suspected": self.suspected.values()}
         return {name: [{"step": each.step, **each.finding.to_dict()} for each in some] for name, some in onsets.items()}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what an earlier run has seen."""
         self.onsets = [onset_of(each) for each in state["onsets"]]
         self.suspected = {each["fault"]: onset_of(each) for each in state["suspected"]}
@@ -74,7 +76,7 @@ class Vigil:
             self.tell(onset)
 
 
-def onset_of(values: dict) -> Onset:
+def onset_of(values: dict[str, Any]) -> Onset:
     """An onset from the plain values of a checkpoint."""
     return Onset(values["step"], Finding(**{name: value for name, value in values.items() if name != "step"}))
 
@@ -91,8 +93,8 @@ def findings_in(
     if broken is not None:
         return [broken]
     rows = [each.row_of_all() for each in calls]
-    loss_or_nan, signals = nan if loss is None else loss, SimpleNamespace(rows=rows)
-    look = Look(output=None, outputs=None, loss=loss_or_nan, signals=signals, gradients={})
+    loss_or_nan, signals = nan if loss is None else loss, SimpleNamespace(rows=rows)  # all that those rules look at
+    look = Look(output=None, outputs=None, loss=loss_or_nan, signals=cast(Signals, signals), gradients={})
     evidence = Evidence(Subject(model, (), {}, None, None), look)
     rules = _OF_SIGNALS + (_OF_GRADIENTS if loss else ())
     found = [finding for rule in rules if (finding := rule(evidence)) is not None]

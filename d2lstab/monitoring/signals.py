@@ -4,17 +4,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
+from typing import Any
 
-import matplotlib
 import torch
 from torch import Tensor
 
-from ..plotting import Axes, heatmap, line_with_band, new_axes, theory_line
+from ..plotting import Axes, heatmap, line_with_band, new_axes, shades, theory_line
 from ..recording.signals import plain
 from ..results import Result
 from .onsets import Onset
 from .sums import BINS, EDGES, Sums
 
+Record = dict[str, Any]  # of one step, as a checkpoint holds it
 COLUMNS = ("moment", "variation", "gradient", "dead", "saturated", "largest")
 _LOGARITHMIC = {"moment", "gradient", "largest", "ratio"}
 
@@ -75,9 +76,8 @@ class TrainingSignals(Result):
         ax.set(xlabel="step", ylabel="update / weight", yscale="log")
         ratio = self.ratio
         own = [index for index in range(len(self.layers)) if not ratio[:, index].isnan().all()]
-        shades = matplotlib.colormaps["viridis"](torch.linspace(0, 0.9, max(2, len(own))).numpy())
-        for shade, index in zip(shades, own):
-            ends = {"label": self.layers[index]} if index in (own[0], own[-1]) else {}
+        for shade, index in zip(shades(len(own)), own):
+            ends: dict[str, Any] = {"label": self.layers[index]} if index in (own[0], own[-1]) else {}
             line_with_band(ax, self.steps, ratio[:, index], color=shade, linestyle="-", linewidth=1.2, **ends)
         return theory_line(ax, self.steps, torch.full(self.steps.shape, 1e-3, dtype=torch.float64))
 
@@ -125,7 +125,7 @@ class TrainingSignals(Result):
         ax.set(xlabel="step")
         return ax
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Everything but the histograms as plain values; None where nothing was measured."""
         tensors = ("steps", "loss", *COLUMNS, "gradient_norm", "update_norm", "weight_norm")
         return {
@@ -140,7 +140,7 @@ class TrainingSignals(Result):
         return json.dumps(self.to_dict())
 
 
-def record_of(step: int, loss: float, calls: dict[str, Sums], weights: Sequence[str], norms: Tensor) -> dict:
+def record_of(step: int, loss: float, calls: dict[str, Sums], weights: Sequence[str], norms: Tensor) -> Record:
     """One record: plain values and tensors only, so that a checkpoint can hold it."""
     rows = [each.row_of_all() for each in calls.values()]
     numbers = [[getattr(row, name) for name in COLUMNS] for row in rows]
@@ -156,7 +156,7 @@ def record_of(step: int, loss: float, calls: dict[str, Sums], weights: Sequence[
     }
 
 
-def signals_of(records: Sequence[dict], onsets: tuple[Onset, ...]) -> TrainingSignals:
+def signals_of(records: Sequence[Record], onsets: tuple[Onset, ...]) -> TrainingSignals:
     """The records as tensors; layers and weights that are not in all of them have NaN in the others."""
     layers = list(dict.fromkeys(label for each in records for label in each["layers"]))
     weights = list(dict.fromkeys(name for each in records for name in each["weights"]))

@@ -1,7 +1,9 @@
 """Statistics that add up: over the passes of a step, and over processes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite, isnan, nan, prod, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +40,7 @@ class Sums:
     bad_gradient: bool
 
     @staticmethod
-    def of(row: SignalRow, values: dict[str, float], off: Tensor | None) -> "Sums":
+    def of(row: SignalRow, values: Mapping[str, Any], off: Tensor | None) -> "Sums":
         """From a row, the numbers it was made of, and the units that are off."""
         entries = prod(row.shape)
         square = row.moment * entries
@@ -58,7 +60,7 @@ class Sums:
         )
 
     def __add__(self, other: "Sums") -> "Sums":
-        same_units = self.off is not None and other.off is not None and self.off.shape == other.off.shape
+        one, two = self.off, other.off
         return Sums(
             row=self.row,
             entries=self.entries + other.entries,
@@ -67,7 +69,7 @@ class Sums:
             gradient=self.gradient + other.gradient,
             saturated=self.saturated + other.saturated,
             largest=nan if isnan(self.largest) or isnan(other.largest) else max(self.largest, other.largest),
-            off=self.off & other.off if same_units else None,
+            off=one & two if one is not None and two is not None and one.shape == two.shape else None,
             histogram=tuple(a + b for a, b in zip(self.histogram, other.histogram)),
             time=tuple(a + b for a, b in zip(self.time, other.time)),
             bad_signal=self.bad_signal or other.bad_signal,

@@ -1,5 +1,6 @@
 """How far one training step moves each weight."""
 
+from collections.abc import Sequence
 from math import nan
 
 import torch
@@ -63,12 +64,12 @@ def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return dict(found.values())
 
 
-def norms(tensors: list[Tensor | None]) -> Tensor:
+def norms(tensors: Sequence[Tensor | None]) -> Tensor:
     """The norm of each tensor in float64 on the CPU; NaN for None."""
-    there = [place for place, each in enumerate(tensors) if each is not None]
+    there = {place: _dense(each)[None] for place, each in enumerate(tensors) if each is not None}
     answer = torch.full((len(tensors),), nan, dtype=torch.float64)
     if there:
-        answer[there] = norm_of_each([_dense(tensors[place])[None] for place in there])[:, 0].cpu()
+        answer[list(there)] = norm_of_each(list(there.values()))[:, 0].cpu()
     return answer
 
 

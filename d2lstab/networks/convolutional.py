@@ -2,8 +2,9 @@
 
 import copy
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from .plain import Norm, drawn, number_list, plain_layers
 from .residual import PreActivation, between, pre, residual_blocks, start_as_identity_
 
 
-def convolution(kernel_size: int, **settings):
+def convolution(kernel_size: int, **settings: Any) -> Callable[[int, int], nn.Conv2d]:
     """A function of two numbers of channels that makes a convolution which keeps the size of its pictures.
 
     Raises ValueError for an even or negative kernel size.

@@ -13,6 +13,7 @@ from ..activations import Activation, check_elementwise
 from ..arguments import available_device, floating_dtype, name_of, whole_numbers
 from ..initializers import Initializer, initialize_
 
+Linear = Callable[[int, int], nn.Module]  # two widths -> a linear map between them
 Norm = Callable[[int], nn.Module]  # width -> a normalization over it, such as nn.BatchNorm1d
 
 
@@ -71,7 +72,9 @@ def number_list(name: str, numbers: Sequence[int], *, at_least: int = 2) -> list
     return [whole_numbers(**{f"{name}[{index}]": number})[0] for index, number in enumerate(numbers)]
 
 
-def plain_layers(linear, widths: Sequence[int], activation: Activation, norm: Norm | None) -> OrderedDict:
+def plain_layers(
+    linear: Linear, widths: Sequence[int], activation: Activation, norm: Norm | None
+) -> OrderedDict[str, nn.Module]:
     """layer1, layer2, … from each width to the next; their weights are still to be drawn."""
     pairs = enumerate(pairwise(widths), 1)
     return OrderedDict(
@@ -84,6 +87,8 @@ def normalization(norm: Norm | None, width: int) -> nn.Module | None:
     """norm(width). Raises TypeError if it is no module."""
     if norm is None:
         return None
+    if isinstance(norm, nn.Module) or not callable(norm):
+        raise TypeError(f"norm={norm!r}\nexpected a function of the width, such as nn.LayerNorm itself")
     made = norm(width)
     if not isinstance(made, nn.Module):
         raise TypeError(
@@ -93,13 +98,19 @@ def normalization(norm: Norm | None, width: int) -> nn.Module | None:
     return made
 
 
-def drawn(network: nn.Module, initializer: Initializer, seed: int, dtype, device) -> nn.Module:
+def drawn(
+    network: nn.Sequential,
+    initializer: Initializer,
+    seed: int,
+    dtype: torch.dtype | None,
+    device: torch.device | str | None,
+) -> nn.Sequential:
     """The network with its weights drawn, in this dtype, on this device. Raises ValueError for a bad one."""
     device, dtype = place(dtype, device)
     return initialize_(network, initializer, seed=seed).to(device, dtype)
 
 
-def place(dtype, device) -> tuple[torch.device, torch.dtype]:
+def place(dtype: torch.dtype | None, device: torch.device | str | None) -> tuple[torch.device, torch.dtype]:
     """Where a network goes. Raises ValueError for a bad dtype or device."""
     return available_device(device), floating_dtype(dtype)
 

@@ -1,5 +1,7 @@
 """Networks that read a sequence step by step."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ class Reader(nn.Module):
 
 @torch.random.fork_rng(devices=[])  # torch fills every new module from the global random stream
 def reader(
-    kind: type[nn.RNNBase],
+    kind: type[nn.RNN] | type[nn.LSTM] | type[nn.GRU],
     inputs: int,
     width: int,
     outputs: int,
@@ -34,7 +36,7 @@ def reader(
     seed: int = 0,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
-    **settings,
+    **settings: Any,
 ) -> Reader:
     """A recurrent network for sequences (batch, steps, inputs): (batch, outputs) from its last state.
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
-from ..initializers import Initializer, fixup_factor
-from .plain import Norm, described, drawn, normalization
+from ..initializers import Initializer, fixup_factor, layers_with_weights
+from .plain import Linear, Norm, described, drawn, normalization
 
 
 class PreActivation(nn.Module):
@@ -38,7 +38,8 @@ class Scale(nn.Module):
 
     def __init__(self, factor: float, *, train: bool = False):
         super().__init__()
-        self.factor = nn.Parameter(torch.tensor(float(factor), device="cpu")) if train else float(factor)
+        number = float(factor)
+        self.factor: nn.Parameter | float = nn.Parameter(torch.tensor(number, device="cpu")) if train else number
 
     def forward(self, h: Tensor) -> Tensor:
         return self.factor * h
@@ -117,14 +118,23 @@ def residual_mlp(
     return start_as_identity_(network, blocks, layers, zero_last, fixup)
 
 
-def between(first: nn.Module, blocks: OrderedDict, output: nn.Module) -> nn.Sequential:
+def between(first: nn.Module, blocks: OrderedDict[str, Block], output: nn.Module) -> nn.Sequential:
     """input, the blocks, output."""
     return nn.Sequential(OrderedDict(input=first, **blocks, output=output))
 
 
 def residual_blocks(
-    linear, width, blocks, activation, layers, norm, post_norm, branch_scale, train_scale, fixup
-) -> OrderedDict:
+    linear: Linear,
+    width: int,
+    blocks: int,
+    activation: Activation,
+    layers: int,
+    norm: Norm | None,
+    post_norm: bool,
+    branch_scale: float,
+    train_scale: bool,
+    fixup: bool,
+) -> OrderedDict[str, Block]:
     """block1, block2, …, whose weights are still to be drawn."""
     width, blocks, layers = whole_numbers(width=width, blocks=blocks, layers=layers)
     check_elementwise(activation)
@@ -158,13 +168,13 @@ def pre(norm: Norm | None, post_norm: bool, width: int) -> nn.Module | None:
 @torch.no_grad()
 def start_as_identity_(network: nn.Sequential, blocks: int, layers: int, zero_last: bool, fixup: bool) -> nn.Sequential:
     """The network, its branches with their last weights at 0 where asked for, and the others as Fixup has them."""
-    branches = [module.branch for module in network if isinstance(module, Block)]
+    branches = [layers_with_weights(module.branch).values() for module in network if isinstance(module, Block)]
     for *first, last in branches:
         if zero_last or fixup:
-            last.linear.weight.zero_()
+            last.weight.zero_()
         for layer in first if fixup else []:
-            layer.linear.weight.mul_(fixup_factor(blocks, layers))
+            layer.weight.mul_(fixup_factor(blocks, layers))
     if fixup:
-        [*_, output] = [module for module in network.output.modules() if isinstance(module, nn.Linear)]
+        *_, output = layers_with_weights(network).values()
         output.weight.zero_()
     return network

@@ -21,6 +21,11 @@ class Attention(nn.Module):
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
     """
 
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    output: nn.Linear
+
     def __init__(self, width: int, heads: int, *, causal: bool = True, scale: float | None = None):
         super().__init__()
         self.query, self.key, self.value, self.output = (nn.Linear(width, width, device="cpu") for _ in range(4))
@@ -45,8 +50,8 @@ class Embedding(nn.Module):
 
     def __init__(self, vocabulary: int, length: int, width: int):
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary, width, device="cpu")
-        self.places = nn.Embedding(length, width, device="cpu")
+        self.tokens: nn.Embedding = nn.Embedding(vocabulary, width, device="cpu")
+        self.places: nn.Embedding = nn.Embedding(length, width, device="cpu")
 
     def forward(self, tokens: Tensor) -> Tensor:
         places = torch.arange(tokens.shape[-1], device=tokens.device).expand(tokens.shape)
@@ -98,33 +103,35 @@ def transformer(
     skip = deepnorm(blocks).alpha if with_deepnorm else skip
 
     def block(branch: nn.Module) -> Block:
-        if norm is None:
-            return Block(branch, skip=skip)
-        if post_norm:
-            return Block(branch, norm=normalization(norm, width), skip=skip)
-        return Block(nn.Sequential(OrderedDict(norm=normalization(norm, width), branch=branch)), skip=skip)
+        made = normalization(norm, width)
+        if made is None or post_norm:
+            return Block(branch, norm=made, skip=skip)
+        return Block(nn.Sequential(OrderedDict(norm=made, branch=branch)), skip=skip)
 
-    network = OrderedDict(embedding=Embedding(vocabulary, length, width))
-    branches = []
+    embedding = Embedding(vocabulary, length, width)
+    network: OrderedDict[str, nn.Module] = OrderedDict(embedding=embedding)
+    inner, last = [], []  # DeepNorm's of each branch, all but queries and keys
     for index in range(1, blocks + 1):
         attention = Attention(width, heads, causal=causal)
-        hidden = Layer(nn.Linear(width, 4 * width, device="cpu"), copy.deepcopy(activation))
-        feedforward = nn.Sequential(OrderedDict(hidden=hidden, output=nn.Linear(4 * width, width, device="cpu")))
-        branches += [attention, feedforward]
-        pair = OrderedDict(attention=block(attention), feedforward=block(feedforward))
-        network[f"block{index}"] = nn.Sequential(pair)
-    if norm is not None and not post_norm:
-        network["norm"] = normalization(norm, width)
-    network["output"] = nn.Linear(width, vocabulary, bias=False, device="cpu")
+        widen, narrow = (nn.Linear(*sizes, device="cpu") for sizes in ((width, 4 * width), (4 * width, width)))
+        hidden = Layer(widen, copy.deepcopy(activation))
+        feedforward = nn.Sequential(OrderedDict(hidden=hidden, output=narrow))
+        inner += [attention.value, widen]
+        last += [attention.output, narrow]
+        pair = {"attention": block(attention), "feedforward": block(feedforward)}
+        network[f"block{index}"] = nn.Sequential(OrderedDict[str, nn.Module](pair))
+    final = None if post_norm else normalization(norm, width)
+    if final is not None:
+        network["norm"] = final
+    network["output"] = output = nn.Linear(width, vocabulary, bias=False, device="cpu")
     device, dtype = place(dtype, device)
-    network = drawn(nn.Sequential(network), initializer, seed, torch.float32, None)
-    _fill_embedding_(network.embedding, initializer, seed)
-    _rescale_(
-        branches, residual_factor(blocks) if scaled_residual else 1.0, deepnorm(blocks).beta if with_deepnorm else 1.0
-    )
+    made = drawn(nn.Sequential(network), initializer, seed, torch.float32, None)
+    _fill_embedding_(embedding, initializer, seed)
+    _scale_(last, residual_factor(blocks) if scaled_residual else 1.0)
+    _scale_(inner + last, deepnorm(blocks).beta if with_deepnorm else 1.0)
     if tied:
-        network.output.weight = network.embedding.tokens.weight
-    return network.to(device, dtype)
+        output.weight = embedding.tokens.weight
+    return made.to(device, dtype)
 
 
 @torch.no_grad()
@@ -135,10 +142,6 @@ def _fill_embedding_(embedding: Embedding, initializer: Initializer, seed: int) 
 
 
 @torch.no_grad()
-def _rescale_(branches: list[nn.Module], last: float, beta: float) -> None:
-    """The last weight of each branch times `last`; DeepNorm's weights, all but queries and keys, times `beta`."""
-    for branch in branches:
-        branch.output.weight.mul_(last)
-        others = [branch.value] if isinstance(branch, Attention) else [branch.hidden.linear]
-        for layer in (branch.output, *others):
-            layer.weight.mul_(beta)
+def _scale_(layers: list[nn.Linear], factor: float) -> None:
+    for layer in layers:
+        layer.weight.mul_(factor)

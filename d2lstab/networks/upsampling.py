@@ -39,10 +39,10 @@ def upsampler(
     check_elementwise(activation)
     conv = convolution(kernel_size)
     layers = plain_layers(conv, channels, activation, None)
-    layers["expand"] = conv(channels[-1], channels[0] * upscale**2)
+    layers["expand"] = expanding = conv(channels[-1], channels[0] * upscale**2)
     layers["shuffle"] = nn.PixelShuffle(upscale)
     network = drawn(nn.Sequential(layers), initializer, seed, dtype, device)
     if expand is not None:
         with torch.no_grad():
-            network.expand.weight.copy_(draw_for(network.expand, expand, seeded(2**33 + seed)))
+            expanding.weight.copy_(draw_for(expanding, expand, seeded(2**33 + seed)))
     return network

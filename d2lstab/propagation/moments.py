@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ class Propagation(Result):
     forward: Tensor  # (seeds, depth + 1), natural log of the mean squared activation; entry 0 is the input
     backward: Tensor  # (seeds, depth + 1), natural log of the mean squared gradient; entry `depth` is the output
 
-    def plot(self, ax: Axes | None = None, *, direction: str = "forward", **style) -> Axes:
+    def plot(self, ax: Axes | None = None, *, direction: str = "forward", **style: Any) -> Axes:
         """Axes with the second moment against depth in powers of ten, `direction` "forward" or "backward"."""
         labels = {"forward": "log₁₀ mean squared activation", "backward": "log₁₀ mean squared gradient"}
         if direction not in labels:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..arguments import seed_list
+from ..arguments import check_factory, seed_list
 from ..processes import shared
 from ..randomness import global_stream, normal, seeded
 from ..threads import one_thread_on_two_cores
@@ -31,6 +31,7 @@ def network_sweep(
     Raises ValueError for inputs that are no floating tensor of at least two axes or do not fit a child, and an empty
     Sequential; TypeError if make_model returns no Sequential or a child returns no floating tensor.
     """
+    check_factory("make_model", make_model)
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.dim() < 2 or inputs.numel() == 0:
         given = (
             f"shape {tuple(inputs.shape)} and {inputs.dtype}"

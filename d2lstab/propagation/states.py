@@ -4,11 +4,12 @@ import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import log
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..arguments import seed_list
+from ..arguments import check_factory, seed_list
 from ..plotting import Axes, line_with_band, new_axes
 from ..randomness import normal, seeded
 from ..results import Result
@@ -22,7 +23,7 @@ class StateGradients(Result):
     hidden: Tensor  # (seeds, steps + 1), natural log of |∂loss/∂h| by lag; entry 0 is the last state
     cell: Tensor | None  # the same for the cell of an LSTM; the last one is handed to nobody, and is at −∞
 
-    def plot(self, ax: Axes | None = None, *, state: str = "hidden", **style) -> Axes:
+    def plot(self, ax: Axes | None = None, *, state: str = "hidden", **style: Any) -> Axes:
         """Axes with the gradient against the lag in powers of ten, of the `state` "hidden" or "cell".
 
         Raises ValueError for another state, or for the cell of a module without one.
@@ -51,6 +52,7 @@ def state_gradients(
     Raises ValueError for inputs that are no floating tensor of three axes or do not fit the module; TypeError if
     make_module returns another module, or one that reads in both directions.
     """
+    check_factory("make_module", make_module, makes="module")
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.dim() != 3 or not inputs.numel():
         given = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"type {type(inputs).__name__}"
         raise ValueError(f"inputs of {given}\nexpected a floating tensor of three axes that is not empty")

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm.auto import tqdm
 
-from ..arguments import available_device, seed_list, whole_numbers
+from ..arguments import available_device, check_factory, seed_list, whole_numbers
 from ..datasets import Dataset
 from ..processes import bar_hidden
 from ..randomness import global_stream, seeded
@@ -16,7 +16,7 @@ from ..threads import one_thread_on_two_cores
 from .clipping import clip_by_global_norm_, clip_by_norm_, clip_by_value_, norm_over
 from .history import History, joined
 from .movement import Movement, Watch
-from .stack import check_labels, losses_of, stacks
+from .stack import Loss, MakeOptimizer, check_labels, losses_of, stacks
 
 __all__ = ["History", "Movement", "clip_by_global_norm_", "clip_by_norm_", "clip_by_value_", "train"]
 
@@ -26,8 +26,8 @@ def train(
     make_model: Callable[[int], nn.Module],
     data: Dataset,
     *,
-    optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer],
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    optimizer: MakeOptimizer,
+    loss: Loss = F.cross_entropy,
     steps: int = 300,
     seeds: Iterable[int] = range(8),
     batch: int = 128,
@@ -57,7 +57,20 @@ def train(
     not fit the model, class numbers without an output, a loss that is not a scalar, one module for two seeds;
     TypeError if make_model does not return a module, optimizer no optimizer, or one such as LBFGS that evaluates
     the loss itself, schedule no scheduler, or ReduceLROnPlateau, which must be told a loss.
+
+    >>> from functools import partial
+    >>> from d2lstab import digits, he_normal_, mlp
+    >>> def network(seed):
+    ...     return mlp([64, 32, 10], torch.relu, initializer=he_normal_, seed=seed)
+    >>> history = train(network, digits(), optimizer=partial(torch.optim.SGD, lr=0.1), steps=50)
+    >>> bool((history.accuracy > 0.8).all())  # of 8 seeds
+    True
     """
+    check_factory("make_model", make_model)
+    if not isinstance(data, Dataset):
+        raise TypeError(
+            f"data of type {type(data).__name__}\nexpected a Dataset(inputs, targets, test_inputs, test_targets)"
+        )
     steps, batch = whole_numbers(steps=steps, batch=batch)
     seeds, device = seed_list(seeds), available_device(device)
     if batch > len(data.inputs):
@@ -114,7 +127,9 @@ def _fit(network, seeds, data, optimizer, loss, steps, batch, clip, schedule, wa
         record = record[:, :done]
     moved = watch.movement(done if interrupted else steps) if watch is not None else None
     accuracy = _accuracy(network, data)
-    return History(*record.cpu().mT, accuracy, ~alive.cpu(), len(seeds) == len(network.models) > 1, interrupted, moved)
+    loss_record, norm_record = record.cpu().mT
+    together = len(seeds) == len(network.models) > 1
+    return History(loss_record, norm_record, accuracy, ~alive.cpu(), together, interrupted, moved)
 
 
 def _model(make_model, seed: int, device: torch.device) -> nn.Module:

@@ -1,13 +1,16 @@
 """Layers of many networks at once: tensors with a leading seeds axis, and one batched product for each layer."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..networks import Attention, Block, Embedding, Layer, PreActivation, Scale
+
+Kind = TypeVar("Kind", bound=nn.Module)
 
 # Their forward says nothing of leading axes, so it may run on (seeds, batch, ...) once their children can.
 _CONTAINERS = (nn.Sequential, Layer, PreActivation, Block, Attention, Embedding)
@@ -38,7 +41,8 @@ def batched(modules: Sequence[nn.Module]) -> nn.Module | None:
         return None
     if any(module._modules.keys() != first._modules.keys() for module in modules):
         return None
-    children = {name: batched([module._modules[name] for module in modules]) for name in first._modules}
+    names = first._modules
+    children: dict[str, nn.Module | None] = {name: batched([m.get_submodule(name) for m in modules]) for name in names}
     if None in children.values():
         return None
     made = copy.copy(first)
@@ -60,18 +64,21 @@ class ExampleByExample(nn.Module):
 
     def __init__(self, module: nn.Module):
         super().__init__()
-        self.module = copy.deepcopy(module)
+        self.module: nn.Module = copy.deepcopy(module)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-class Batched(nn.Module):
+class Batched(nn.Module, Generic[Kind]):
     """Base of layers with parameters: each (seeds, ...), as is each buffer."""
 
-    def __init__(self, modules: Sequence[nn.Module]):
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, modules: Sequence[Kind]):
         super().__init__()
-        self.like = [copy.copy(modules[0])]  # in a list, so that it is no child
+        self.like: list[Kind] = [copy.copy(modules[0])]  # in a list, so that it is no child
         for name, first in modules[0]._parameters.items():
             parameter = None
             if first is not None:
@@ -93,7 +100,7 @@ class Batched(nn.Module):
         return parameter.reshape(shape)
 
 
-class BatchedLinear(Batched):
+class BatchedLinear(Batched[nn.Linear]):
     @staticmethod
     def stacked(tensors: Sequence[Tensor]) -> Tensor:
         stacked = torch.stack([tensor.detach() for tensor in tensors])
@@ -109,7 +116,7 @@ class BatchedLinear(Batched):
         return product.view(*x.shape[:-1], -1)
 
 
-class BatchedEmbedding(Batched):
+class BatchedEmbedding(Batched[nn.Embedding]):
     """One table of all seeds' rows."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,12 +124,12 @@ class BatchedEmbedding(Batched):
         return F.embedding(x + first_row.reshape(-1, *[1] * (x.dim() - 1)), self.weight.flatten(0, 1))
 
 
-class BatchedConvolution(Batched):
+class BatchedConvolution(Batched[nn.Conv1d | nn.Conv2d | nn.Conv3d]):
     """The seeds as groups of one convolution."""
 
     def forward(self, x: Tensor) -> Tensor:
         like, seeds = self.like[0], len(x)
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(like.kernel_size) - 1]
+        convolve: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[len(like.kernel_size) - 1]
         bias = None if self.bias is None else self.bias.flatten()
         channels = x.transpose(0, 1).flatten(1, 2)
         made = convolve(
@@ -131,28 +138,36 @@ class BatchedConvolution(Batched):
         return made.unflatten(1, (seeds, -1)).transpose(0, 1)
 
 
-class BatchedBatchNorm(Batched):
+class BatchedBatchNorm(Batched[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]):
     """The seeds' features as features of one normalization: each has its own statistics."""
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         like, (seeds, _, features) = self.like[0], x.shape[:3]
         running = self.running_mean is not None
         if self.training and running:
             self.num_batches_tracked += 1
+        mean, var, weight, bias = (
+            None if tensor is None else tensor.view(-1)
+            for tensor in (self.running_mean, self.running_var, self.weight, self.bias)
+        )
         made = F.batch_norm(
             x.transpose(0, 1).reshape(x.shape[1], seeds * features, *x.shape[3:]),
-            self.running_mean.view(-1) if running else None,
-            self.running_var.view(-1) if running else None,
-            None if self.weight is None else self.weight.reshape(-1),
-            None if self.bias is None else self.bias.reshape(-1),
+            mean,
+            var,
+            weight,
+            bias,
             training=self.training or not running,
-            momentum=like.momentum,
+            momentum=like.momentum or 0.0,  # 0 stays 0; None, a cumulative mean, is unusual
             eps=like.eps,
         )
         return made.unflatten(1, (seeds, features)).transpose(0, 1)
 
 
-class BatchedNorm(Batched):
+class BatchedNorm(Batched[nn.GroupNorm | nn.LayerNorm | nn.RMSNorm]):
     """Layer, RMS and group normalization: over each example's own features, then each seed's own weight and bias."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -160,16 +175,19 @@ class BatchedNorm(Batched):
         if isinstance(like, nn.GroupNorm):
             made, axes = F.group_norm(x.flatten(0, 1), like.num_groups, eps=like.eps).unflatten(0, x.shape[:2]), 2
         else:
-            normalize = F.rms_norm if isinstance(like, nn.RMSNorm) else F.layer_norm
+            normalize: Callable[..., Tensor] = F.rms_norm if isinstance(like, nn.RMSNorm) else F.layer_norm
             made, axes = normalize(x, like.normalized_shape, eps=like.eps), x.dim() - len(like.normalized_shape)
         if self.weight is not None:
             made = made * self.per_feature(self.weight, x, axes)
-        if getattr(self, "bias", None) is not None:
-            made = made + self.per_feature(self.bias, x, axes)
+        bias = getattr(self, "bias", None)  # RMSNorm has none
+        if bias is not None:
+            made = made + self.per_feature(bias, x, axes)
         return made
 
 
-class BatchedScale(Batched):
+class BatchedScale(Batched[Scale]):
+    factor: Tensor
+
     def __init__(self, modules: Sequence[Scale]):
         super().__init__(modules)
         if "factor" not in self._parameters:
@@ -179,7 +197,7 @@ class BatchedScale(Batched):
         return x * self.per_feature(self.factor.to(x), x, 0)
 
 
-_BATCHED = {
+_BATCHED: dict[type[nn.Module], Callable[..., Batched]] = {
     nn.Linear: BatchedLinear,
     nn.Embedding: BatchedEmbedding,
     **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), BatchedConvolution),

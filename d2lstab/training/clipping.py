@@ -11,7 +11,7 @@ def clip_by_value_(gradients: Sequence[Tensor], limit: float) -> Tensor:
 
     gradients: each (seeds, ...). Raises ValueError unless limit > 0.
     """
-    _check_limit(limit)
+    _check(gradients, limit)
     norm = norm_over(gradients)
     for gradient in gradients:
         gradient.clamp_(-limit, limit)
@@ -23,7 +23,7 @@ def clip_by_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
 
     gradients: each (seeds, ...). Raises ValueError unless limit > 0.
     """
-    _check_limit(limit)
+    _check(gradients, limit)
     norm = norm_over(gradients)
     for gradient in gradients:
         _shrink_(gradient, limit, _norm(gradient, torch.float64))
@@ -37,7 +37,7 @@ def clip_by_global_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     that seed's gradient 0 or NaN, as it does there, and no other's. Raises ValueError unless limit > 0.
     Source: Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
     """
-    _check_limit(limit)
+    _check(gradients, limit)
     norm = norm_over(gradients)
     for gradient in gradients:
         _shrink_(gradient, limit, norm)
@@ -71,6 +71,10 @@ def _shrink_(gradient: Tensor, limit: float, norm: Tensor) -> None:
     gradient.mul_(factor.to(gradient.dtype).reshape(-1, *[1] * (gradient.dim() - 1)))
 
 
-def _check_limit(limit: float) -> None:
+def _check(gradients: Sequence[Tensor], limit: float) -> None:
+    if isinstance(gradients, Tensor):
+        raise TypeError(
+            f"gradients is one tensor of shape {tuple(gradients.shape)}\nexpected a list of tensors, each (seeds, ...)"
+        )
     if not limit > 0:
         raise ValueError(f"limit={limit}\nexpected a positive number")

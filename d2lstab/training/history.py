@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class History(Result):
         rows["models"] = f"{len(self.models)} × {type(self.models[0]).__name__}" if self.models else "none"
         return list(rows.items())
 
-    def plot(self, ax: Axes | None = None, *, label: str | None = None, **style) -> Axes:
+    def plot(self, ax: Axes | None = None, *, label: str | None = None, **style: Any) -> Axes:
         """Axes with the loss against the step: median and 10–90 % band over the seeds that did not diverge."""
         ax = new_axes(ax)
         ax.set(xlabel="step", ylabel="training loss", yscale="log")
@@ -40,7 +41,8 @@ class History(Result):
         if label is not None and lost:
             label = f"{label} ({lost} of {len(self.diverged)} seeds diverged)"
         kept = self.loss[~self.diverged] if lost < len(self.diverged) else self.loss
-        style = style if label is None else style | {"label": label}
+        if label is not None:
+            style["label"] = label
         return line_with_band(ax, torch.arange(1, self.loss.shape[1] + 1), kept, **style)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from ..plotting import Axes, line_with_band, new_axes, theory_line
 from ..results import Result
 from .clipping import norm_of_each
+from .stack import Alone
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,7 +27,7 @@ class Movement(Result):
         """Update over weight, (seeds, parameters, steps); NaN where a weight is all zeros."""
         return torch.where(self.weight > 0, self.update / self.weight, torch.nan)
 
-    def plot(self, ax: Axes | None = None, *, label: str | None = None, **style) -> Axes:
+    def plot(self, ax: Axes | None = None, *, label: str | None = None, **style: Any) -> Axes:
         """Axes with the update-to-weight ratio against the step: median and 10–90 % band over the weights.
 
         Each weight counts with its median over the seeds; biases and others that start at 0 are left out.
@@ -35,7 +37,8 @@ class Movement(Result):
         ax.set(xlabel="step", ylabel="update / weight", yscale="log")
         steps = torch.arange(1, self.update.shape[-1] + 1)
         started = self.weight[..., 0].nan_to_num().gt(0).any(0)
-        style = style if label is None else style | {"label": label}
+        if label is not None:
+            style["label"] = label
         line_with_band(ax, steps, self.ratio.nanmedian(0).values[started], **style)
         return theory_line(ax, steps, torch.full(steps.shape, 1e-3, dtype=torch.float64))
 
@@ -43,7 +46,7 @@ class Movement(Result):
 class Watch:
     """Records one stack's movement, step by step."""
 
-    def __init__(self, network, steps: int):
+    def __init__(self, network: Alone, steps: int):
         self._network = network
         self._names = tuple(network.trained)
         self._seeds, self._device = len(network.models), next(iter(network.trained.values())).device

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 from ..datasets import Dataset
 from .batched import batched
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> a scalar
+MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
 # They treat every entry of a parameter on its own, so one optimizer over a stack of seeds is one per seed.
 _ELEMENTWISE = (
@@ -24,9 +27,9 @@ class Alone:
     """One network with the interface of a stack of one."""
 
     def __init__(self, model: nn.Module):
-        self.models = [model]
-        self.module = model
-        self.named = dict(model.named_parameters())
+        self.models: Sequence[nn.Module] = [model]
+        self.module: nn.Module = model
+        self.named: dict[str, nn.Parameter] = dict(model.named_parameters())
 
     @property
     def trained(self) -> dict[str, Tensor]:
@@ -35,7 +38,7 @@ class Alone:
     def __call__(self, inputs: Tensor) -> Tensor:
         return self.module(inputs[0])[None]
 
-    def losses(self, loss, inputs: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, loss: Loss, inputs: Tensor, targets: Tensor) -> Tensor:
         return loss(self.module(inputs[0]), targets[0])[None]
 
     def seed_first(self, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -53,12 +56,12 @@ class Stack(Alone):
         self.models = models
         self.module = module
         self.named = dict(module.named_parameters())
-        self.buffers = dict(module.named_buffers())
+        self.buffers: dict[str, Tensor] = dict(module.named_buffers())
 
     def __call__(self, inputs: Tensor) -> Tensor:
         return self.module(inputs)
 
-    def losses(self, loss, inputs: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, loss: Loss, inputs: Tensor, targets: Tensor) -> Tensor:
         outputs = self(inputs)
         if loss is F.cross_entropy and outputs.dim() == 3 and targets.dim() == 2:
             return _cross_entropy(outputs, targets)
@@ -97,8 +100,15 @@ def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return each.sum(1) / counted.sum(1)
 
 
-def stacks(models: Sequence[nn.Module], data: Dataset, optimizer, loss) -> list[Alone]:
+def stacks(models: Sequence[nn.Module], data: Dataset, optimizer: MakeOptimizer, loss: Loss) -> Sequence[Alone]:
     """The models in as few stacks as can be: batched layers, else vmap, else each alone."""
+    if not callable(optimizer):
+        raise TypeError(
+            f"optimizer is {optimizer!r}"[:60]
+            + "\nexpected a function of parameters that returns an optimizer, such as partial(SGD, lr=0.1)"
+        )
+    if not callable(loss):
+        raise TypeError(f"loss={loss!r}\nexpected a function of outputs and targets, such as F.cross_entropy")
     updates = optimizer([parameter for parameter in models[0].parameters() if parameter.requires_grad])
     if not isinstance(updates, torch.optim.Optimizer):
         raise TypeError(
@@ -140,7 +150,7 @@ def tied_as_(module: nn.Module, model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def _agrees(stack: Stack, data: Dataset, loss) -> bool:
+def _agrees(stack: Stack, data: Dataset, loss: Loss) -> bool:
     """Whether the stack computes what its models do: two seeds may differ in more than their parameters."""
     rows = torch.zeros(len(stack.models), 2, dtype=torch.long)
     inputs, targets = data.inputs[rows], data.targets[rows]
@@ -166,7 +176,7 @@ def _agrees(stack: Stack, data: Dataset, loss) -> bool:
     return torch.allclose(together, alone, rtol=1e-2, atol=1e-2 * float(scale), equal_nan=True)
 
 
-def losses_of(network, loss, inputs: Tensor, targets: Tensor) -> Tensor:
+def losses_of(network: Alone, loss: Loss, inputs: Tensor, targets: Tensor) -> Tensor:
     """The loss of each seed on its own batch, (seeds,)."""
     try:
         losses = network.losses(loss, inputs, targets)
@@ -183,7 +193,7 @@ def losses_of(network, loss, inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def check_labels(network, data: Dataset, loss) -> None:
+def check_labels(network: Alone, data: Dataset, loss: Loss) -> None:
     """Raises ValueError for class numbers that the outputs do not have: on CUDA torch itself would abort."""
     if loss is not F.cross_entropy or data.targets.is_floating_point():
         return

@@ -1,0 +1,196 @@
+"""A figure that follows its controls, and stays a picture where controls do not run."""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from html import escape
+from io import BytesIO
+from math import floor, isclose, log10
+from textwrap import fill
+from typing import Any
+
+from .arguments import name_of
+from .plotting import new_axes, notebook_shell
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_MOST_BUTTONS = 4
+
+
+def live(draw: Callable[..., Any], axes: Any = None, /, **ranges: Any) -> "LiveFigure":
+    """A figure drawn by `draw(axes, **values)`, and again whenever one of its values is changed.
+
+    axes: what new_axes returns, one or an array; cleared before each drawing. A new one if not given.
+    ranges: for each keyword of `draw` either (low, high, start), a slider, of whole numbers if the three are
+    whole; or the options to choose from, a list of them or a dict of names and values, the first is the start.
+    In a notebook the last line of a cell shows it: as sliders above the figure where ipywidgets runs,
+    elsewhere as the picture at the start. Elsewhere in Python only that picture is drawn.
+    Raises TypeError if `draw` cannot be called, ValueError for a range that is none of these.
+    """
+    if not callable(draw):
+        raise TypeError(f"draw={draw!r} cannot be called\nexpected a function draw(ax, {', '.join(ranges) or 'value'})")
+    if not ranges:
+        raise ValueError(f"no range for {name_of(draw)}\nexpected one for each value, such as sigma_w=(0.5, 3.0, 1.0)")
+    return LiveFigure(
+        draw, new_axes() if axes is None else axes, {name: _checked(name, ranges[name]) for name in ranges}
+    )
+
+
+class LiveFigure:
+    """A figure with its controls; made by `live`.
+
+    axes: what is drawn into. values: what the figure shows now. controls: the widget of each value, by name;
+    empty without ipywidgets.
+    """
+
+    def __init__(self, draw: Callable[..., Any], axes: Any, ranges: dict[str, Any]):
+        self.axes: Any = axes
+        self.values: dict[str, Any] = {
+            name: range_[2] if isinstance(range_, tuple) else range_[0][1] for name, range_ in ranges.items()
+        }
+        self.controls: dict[str, Any] = {}
+        self._draw, self._ranges = draw, ranges
+        self._own = list(getattr(axes, "flat", [axes]))
+        self._figure = self._own[0].figure
+        self._message = None
+        draw(axes, **self.values)
+        if notebook_shell() is not None:
+            import matplotlib.pyplot as plt
+
+            plt.close(self._figure)  # otherwise the end of the cell shows it a second time
+        self._start, self._alt = _png(self._figure), self._figure.get_label()
+        self._figure.set_layout_engine("none")  # as laid out now: axes that stay put, and a faster picture
+        self._box = self._widgets()
+
+    def set(self, **values: Any) -> "LiveFigure":
+        """This figure, drawn again with the values given; what `draw` raises is shown in place of the picture.
+
+        Raises ValueError for a name that was given no range.
+        """
+        for name in values.keys() - self.values.keys():
+            raise ValueError(f"{name}={values[name]!r}\nexpected one of {', '.join(self.values)}")
+        self.values |= values
+        self._clear()
+        try:
+            self._draw(self.axes, **self.values)
+        except Exception as error:  # noqa: BLE001  whatever it is, the reader should see it, not a picture that hangs
+            self._clear()
+            shown = ", ".join(f"{name} = {value}" for name, value in self.values.items())
+            for ax in self._own:
+                ax.set_axis_off()
+            text = f"No picture for {shown}\n\n{fill(f'{type(error).__name__}: {error}', 70)}"
+            self._message = self._figure.text(0.5, 0.5, text, ha="center", va="center")
+        if self._box is not None:
+            self._image.value = _png(self._figure, compress_level=1)
+            self._text.value = _unseen(self._figure.get_label())
+        return self
+
+    def __repr__(self) -> str:
+        return f"LiveFigure({', '.join(f'{name}: {_text(range_)}' for name, range_ in self._ranges.items())})"
+
+    def _repr_mimebundle_(self, **_) -> tuple[dict, dict]:
+        """What a front end may show: the controls if they run there, else the picture at the start.
+
+        The text is the same in every run, so that a stored notebook can be compared with a new one.
+        """
+        width, height = (round(size * self._figure.dpi) for size in self._figure.get_size_inches())
+        data: dict[str, Any] = {"text/plain": repr(self), "image/png": b64encode(self._start).decode()}
+        if self._box is not None:
+            data[_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
+        return data, {"image/png": {"width": width, "height": height, **({"alt": self._alt} if self._alt else {})}}
+
+    def _clear(self) -> None:
+        """Empties the figure: what `draw` added beside the axes, such as colour bars, goes too."""
+        for added in [ax for ax in self._figure.axes if ax not in self._own]:
+            added.remove()
+        if self._message is not None:
+            self._message.remove()
+            self._message = None
+        for ax in self._own:
+            ax.clear()
+            ax.grid(True)
+
+    def _widgets(self):
+        """The controls above the picture, or None without ipywidgets."""
+        try:
+            import ipywidgets
+        except ImportError:
+            return None
+        width = f"{self._figure.get_size_inches()[0] * self._figure.dpi:.0f}px"
+        layout = ipywidgets.Layout(width=width, max_width="100%")
+        self._image = ipywidgets.Image(value=self._start, format="png", layout=layout)
+        self._text = ipywidgets.HTML(_unseen(self._alt))
+        for name, range_ in self._ranges.items():
+            self.controls[name] = control = _control(ipywidgets, name, range_)
+            # A slider that is dragged waits for the last picture, then sends only its newest value.
+            control.observe(lambda change, name=name: self.set(**{name: change["new"]}), "value")
+        return ipywidgets.VBox([*self.controls.values(), self._image, self._text])
+
+
+def _checked(name: str, given: Any) -> Any:
+    """(low, high, start), or a list of (text, value)."""
+    if isinstance(given, Mapping):
+        given = list(given.items())
+    elif isinstance(given, list):
+        given = [(str(option), option) for option in given]
+    if isinstance(given, list) and given:
+        return given
+    numbers = isinstance(given, tuple) and len(given) == 3 and all(type(number) in (int, float) for number in given)
+    if not numbers or not given[0] <= given[2] <= given[1] or given[0] == given[1]:
+        raise ValueError(
+            f"{name}={given!r}\nexpected (low, high, start) with low ≤ start ≤ high, or the options: a list or a dict"
+        )
+    return given if all(isinstance(number, int) for number in given) else tuple(map(float, given))
+
+
+def _control(ipywidgets, name: str, range_):
+    common = {"description": name, "style": {"description_width": "initial"}}
+    if isinstance(range_, list):
+        kind = ipywidgets.ToggleButtons if len(range_) <= _MOST_BUTTONS else ipywidgets.Dropdown
+        if kind is ipywidgets.ToggleButtons:
+            common["style"] = {"description_width": "initial", "button_width": "auto"}
+        return kind(options=range_, **common)
+    low, high, start = range_
+    layout = ipywidgets.Layout(width="420px", max_width="100%")
+    if isinstance(start, int):
+        return ipywidgets.IntSlider(min=low, max=high, value=start, layout=layout, **common)
+    step = _step(low, high, start)
+    digits = max(0, -floor(log10(step) + 1e-9))
+    return ipywidgets.FloatSlider(
+        min=low, max=high, value=start, step=step, readout_format=f".{digits}f", layout=layout, **common
+    )
+
+
+def _step(low: float, high: float, start: float) -> float:
+    """About a fiftieth of the range, round, and such that steps from `low` meet `start`."""
+    exponent = floor(log10((high - low) / 40))
+    for step in (factor * 10.0**power for power in range(exponent, exponent - 3, -1) for factor in (5, 2, 1)):
+        steps = (start - low) / step
+        if step <= (high - low) / 40 and isclose(steps, round(steps), abs_tol=1e-6):
+            return step
+    return (high - low) / 50
+
+
+def _text(range_) -> str:
+    if isinstance(range_, list):
+        return "{} of {}".format(range_[0][0], ", ".join(text for text, _ in range_))
+    low, high, start = range_
+    return f"{start:g} of {low:g} to {high:g}"
+
+
+def _unseen(text: str) -> str:
+    """HTML that is read out and not shown: the image of a widget has no alternative text."""
+    return f'<span style="position: absolute; clip-path: inset(50%)">{escape(text)}</span>'
+
+
+def _png(figure, **compression) -> bytes:
+    """The figure at twice the pixels, in one size whatever is drawn."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    # Not savefig: it draws everything twice.
+    canvas = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
+    picture, dpi = BytesIO(), figure.dpi
+    figure.dpi = 2 * dpi
+    try:
+        canvas.print_png(picture, pil_kwargs=compression)
+    finally:
+        figure.dpi = dpi
+    return picture.getvalue()

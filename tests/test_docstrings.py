@@ -1,0 +1,31 @@
+"""The examples in the docstrings print what they say, and those that people import first have one."""
+
+import importlib
+import inspect
+import pkgutil
+from doctest import DocTestFinder, DocTestRunner
+
+import pytest
+
+import d2lstab
+
+NAMES = [name for _, name, _ in pkgutil.walk_packages(d2lstab.__path__, "d2lstab.") if name != "d2lstab.lightning"]
+EXAMPLES = {
+    example.name.rpartition(".")[2]: example
+    for module in map(importlib.import_module, NAMES)
+    for thing in vars(module).values()
+    if getattr(thing, "__module__", None) == module.__name__ and (inspect.isroutine(thing) or inspect.isclass(thing))
+    for example in DocTestFinder(recurse=False).find(thing, globs=vars(module).copy())
+    if example.examples
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+def test_an_example_prints_what_it_says(example):
+    assert DocTestRunner().run(example).failed == 0
+
+
+def test_what_people_import_first_has_an_example():
+    assert {"Monitor", "claim", "depth_sweep", "diagnose", "initialize_", "isometry", "record", "train"} <= set(
+        EXAMPLES
+    )
