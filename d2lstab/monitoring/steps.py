@@ -7,7 +7,7 @@ from ..recording.functional import FunctionCalls
 from ..recording.modules import in_backward
 from ..recording.recorder import Recorder
 from ..recording.signals import Signals
-from ..recording.statistics import extremes, measurable
+from ..recording.statistics import measurable
 from .sums import Sums, histogram_of
 
 
@@ -23,7 +23,6 @@ class StepRecorder(Recorder):
         self.functions = FunctionCalls(self)
         self.wanted = False  # whether this pass is one of training
         self.seeing = False  # whether calls of functions are being watched
-        self.off: list[Tensor | None] = []  # which units are 0 for every sample, one per entry of the tape
 
     def _enter(self, name: str, layer: bool, opaque: bool, module: nn.Module, arguments: tuple, keywords: dict) -> None:
         if not self.path and not in_backward():
@@ -44,13 +43,8 @@ class StepRecorder(Recorder):
         if not self.wanted:
             return
         super().measure(name, kind, found, before, arguments)
-        h, off = found[0].detach(), None
-        if measurable(h) and h.is_floating_point():
-            least, most = extremes(h, self.axis_of.get(h.dim(), -1 if h.dim() < 4 else 1))
-            off = least.eq(0) & most.eq(0)
-            if self.histograms:
-                self.tape[-1].values["histogram"] = histogram_of(h)
-        self.off.append(off)
+        if self.histograms and measurable(found[0]) and found[0].is_floating_point():
+            self.tape[-1].values["histogram"] = histogram_of(found[0].detach())
 
     def close(self) -> None:
         self._look_away()
@@ -59,8 +53,8 @@ class StepRecorder(Recorder):
     def sums(self) -> dict[str, Sums]:
         """What was recorded, by the label of the call, all passes added up. Here the host waits for the device."""
         found: dict[str, Sums] = {}
-        for row, entry, off in zip(Signals(self.tape).rows, self.tape, self.off):
-            here = Sums.of(row, entry.values, None if off is None else off.cpu())
+        for row, entry in zip(Signals(self.tape).rows, self.tape):
+            here = Sums.of(row, entry.values, None if entry.reach is None else entry.reach.eq(0).cpu())
             found[row.label] = found[row.label] + here if row.label in found else here
         return found
 

@@ -34,7 +34,8 @@ def wrapped(module: nn.Module) -> nn.Module | None:
     """The user's module inside a wrapper of torch.compile, DataParallel or DistributedDataParallel; None without one."""
     if isinstance(module, (DataParallel, DistributedDataParallel)):
         return module.module
-    return module._modules.get("_orig_mod")
+    children = module._modules  # that of a scripted module is no dict, and has no `get`
+    return children["_orig_mod"] if "_orig_mod" in children else None
 
 
 def is_layer(name: str, module: nn.Module, kinds: type | tuple[type, ...] | None) -> bool:
@@ -64,6 +65,14 @@ def axis_of_units(module: nn.Module, axes: int) -> int | None:
     if isinstance(module, _WIDTH_LAST):
         return -1
     return 1 if module._parameters.get("weight") is not None and axes > 1 else None
+
+
+def check_kinds(model: Any, kinds: Any) -> None:
+    """Raises TypeError for a model that is no module, and for kinds that are no class, tuple of classes, or None."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={model!r} of type {type(model).__name__}\nexpected a torch.nn.Module")
+    if not all(isinstance(kind, type) for kind in (kinds if isinstance(kinds, tuple) else (kinds or object,))):
+        raise TypeError(f"kinds={kinds!r}\nexpected a class or a tuple of classes, such as nn.Linear")
 
 
 def eager() -> AbstractContextManager[Any]:

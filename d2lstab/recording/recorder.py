@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .functional import FunctionCalls, limits_of
-from .modules import axis_of_units, calls_functions, eager, in_backward, is_layer, is_leaf, named_modules
+from .modules import axis_of_units, calls_functions, check_kinds, eager, in_backward, is_layer, is_leaf, named_modules
 from .signals import Entry, Signals
 from .statistics import extremes, largest, measurable, norm, norms_along, pair_difference, saturation, tensors_in
 
@@ -36,13 +36,7 @@ def record(model: nn.Module, *, kinds: type | tuple[type, ...] | None = None, fu
     >>> [row.kind for row in signals], signals["1"].shape
     (['Linear', 'ReLU'], (4, 8))
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model={model!r} of type {type(model).__name__}\nexpected a torch.nn.Module")
-    if any(
-        not isinstance(kind, type)
-        for kind in (kinds if isinstance(kinds, tuple) else () if kinds is None else (kinds,))
-    ):
-        raise TypeError(f"kinds={kinds!r}\nexpected a class or a tuple of classes, such as nn.Linear")
+    check_kinds(model, kinds)
     signals = Signals()
     recorder = Recorder(signals.tape, full)
     with ExitStack() as stack:
@@ -159,8 +153,7 @@ class Recorder:
 
     def join(self, arguments: tuple) -> None:
         """Notes that these outputs go into a sum, a product or a concatenation."""
-        for tensor in tensors_in(arguments):
-            place = self._source((tensor,))
+        for place in map(self._source, zip(tensors_in(arguments))):  # each as the only argument
             if place is not None:
                 self.tape[place].joined = True
 
@@ -184,9 +177,8 @@ class Recorder:
             entry.values["change"], entry.pairs = norm(change), change.numel()
         if self.full and h.is_floating_point():
             least, most = extremes(h, self.axis_of.get(h.dim(), -1 if h.dim() < 4 else 1))
-            reach = torch.maximum(most, -least)
+            entry.reach = reach = torch.maximum(most, -least)
             entry.values |= {"largest": reach.max(), "alive": torch.count_nonzero(reach)}
-            entry.units = reach.numel()
         self._await_gradient(entry, found)
 
     def _await_gradient(self, entry: Entry, found: list[Tensor]) -> None:

@@ -52,10 +52,10 @@ class Entry:
         "kind",
         "name",
         "pairs",
+        "reach",
         "shape",
         "source",
         "time",
-        "units",
         "values",
     )
 
@@ -63,7 +63,8 @@ class Entry:
         self.name, self.call, self.kind, self.shape, self.dtype = name, call, kind, shape, dtype
         self.values: dict[str, Any] = {}  # a tensor each, and a number once rows are read
         self.time: dict[str, Any] = {}
-        self.pairs, self.units, self.awaits_gradient, self.joined = 1, 1, False, False
+        self.pairs, self.awaits_gradient, self.joined = 1, False, False
+        self.reach: Tensor | None = None  # max |h| of each unit
         self.source: int | None = None
 
 
@@ -157,8 +158,8 @@ def plain(value: Any) -> Any:
 def _row(entry: Entry) -> SignalRow:
     values, entries = entry.values, prod(entry.shape)
     found = {name: values[name] for name in ("largest", "saturated") if name in values}
-    if "alive" in values:
-        found["dead"] = 1 - values["alive"] / entry.units
+    if entry.reach is not None:
+        found["dead"] = 1 - values["alive"] / entry.reach.numel()
     if "norm" in values:
         found["moment"] = _mean_square(values["norm"], entries, values.get("largest", nan))
     if "gradient_norm" in values:
