@@ -84,10 +84,10 @@ def claim(
 
 
 def _numbers(value: Numbers) -> list[float]:
-    if (isinstance(value, (Tensor, Sequence)) and not isinstance(value, str)) or hasattr(value, "__array__"):
+    if value is None or isinstance(value, str):
+        raise TypeError(f"a claim of {value!r}\nexpected a number, or a sequence or tensor of numbers")
+    if isinstance(value, (Tensor, Sequence)) or hasattr(value, "__array__"):
         return torch.as_tensor(value).detach().to("cpu", torch.float64).flatten().tolist()
-    if value is None:
-        raise TypeError("a claim of None\nexpected a number, or a sequence or tensor of numbers")
     return [float(value)]
 
 

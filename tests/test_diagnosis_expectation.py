@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import diagnose, gaussian_mean, he_normal_, mlp, seeded, slope, xavier_normal_
-from d2lstab.diagnosis.expectation import activated
+from d2lstab import diagnose, gaussian_mean, he_normal_, mlp, record, seeded, slope, xavier_normal_
+from d2lstab.diagnosis.backward_expectation import expected_gradients
+from d2lstab.diagnosis.expectation import activated, expected_moments
 from tests.architectures import Residual
 
 DEPTH = 8
@@ -17,8 +18,13 @@ DEPTH = 8
 
 def expected_over_measured(model: nn.Module, inputs: torch.Tensor) -> list[float]:
     """Row by row; NaN where theory has no say."""
-    report = diagnose(model, inputs)
-    return [expected / row.gradient for expected, row in zip(report.expected_gradients, report.signals)]
+    with record(model, full=True) as signals:
+        outputs = model(inputs)
+        (outputs * torch.randn(outputs.shape, generator=seeded(1))).sum().backward()
+    modules = dict(model.named_modules())
+    moments = expected_moments(signals.rows, modules, float(inputs.square().mean()))
+    gradients = expected_gradients(signals.rows, modules, moments)
+    return [expected / row.gradient for expected, row in zip(gradients, signals)]
 
 
 @pytest.mark.parametrize(("f", "initializer"), [(torch.relu, he_normal_), (torch.tanh, xavier_normal_)])

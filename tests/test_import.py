@@ -13,7 +13,9 @@ LOADED = "import sys, d2lstab; print(*(name for name in sys.argv[1:] if name in 
 
 def test_importing_loads_nothing_large_beside_torch():
     large = ["matplotlib", "sklearn", "scipy", "pandas", "IPython", "ipywidgets", "d2l", "lightning", "triton"]
-    run = subprocess.run([sys.executable, "-c", LOADED, *large], capture_output=True, text=True, check=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", LOADED, *large], capture_output=True, text=True, check=True, timeout=120
+    )
     assert run.stdout.split() == []
 
 

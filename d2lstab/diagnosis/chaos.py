@@ -1,12 +1,12 @@
 """Whether a network keeps near inputs near: what mean-field theory calls the chaotic side."""
 
 from contextlib import suppress
-from math import nan, sqrt
+from math import hypot, nan, sqrt
 
 import torch
 from torch import Tensor
 
-from ..recording.statistics import split_by_sample
+from ..recording.statistics import norm, split_by_sample
 from .answers import deviation, each_tensor
 from .subject import Subject, floating, fresh_inputs
 
@@ -27,18 +27,21 @@ def strayed(subject: Subject, output: Tensor | None) -> float:
     amount = max(_CHANGE, 4 * torch.finfo(output.dtype).eps)
     torch.manual_seed(0)
     _, inputs, keywords = fresh_inputs(subject)
+    steps, ways = [], []
 
     def changed(x: Tensor) -> Tensor:
         if not x.is_floating_point() or not x.dim() or len(x) != subject.batch:
             return x
         other = x.roll(1, 0)
         both = (x != 0) & (other != 0)  # padding stays: what divides by a size would make much of a first trace
-        return x + amount * both * (other - x) / sqrt(2)  # two samples differ by √2 standard deviations
+        step = amount * both * (other - x)
+        steps.append(float(norm(step)))
+        ways.append(float(norm(x - x.mean(0))) * sqrt(2))  # two samples differ by √2 standard deviations
+        return x + step
 
     with torch.no_grad(), suppress(Exception):  # some models refuse inputs that are not what they were
         moved = floating(subject.forward(each_tensor(changed, inputs), each_tensor(changed, keywords)))
-        moves = None if moved is None else split_by_sample(moved.double() - output.double(), subject.batch)
-        each = None if moves is None else moves.flatten(1).square().mean(1).sqrt()
-        change = float(each.median()) if each is not None and each.numel() else 0.0
-        return change / size / amount if change else nan
+        moves = split_by_sample(moved.double() - output.double(), subject.batch)
+        change = float(moves.reshape(len(moves), -1).square().mean(1).sqrt().median())
+        return change / size / sqrt(2) / (hypot(*steps) / hypot(*ways)) if change else nan
     return nan

@@ -104,8 +104,8 @@ def stacks(models: Sequence[nn.Module], data: Dataset, optimizer: MakeOptimizer,
     """The models in as few stacks as can be: batched layers, else vmap, else each alone."""
     if not callable(optimizer):
         raise TypeError(
-            f"optimizer is {optimizer!r}"[:60]
-            + "\nexpected a function of parameters that returns an optimizer, such as partial(SGD, lr=0.1)"
+            f"optimizer of type {type(optimizer).__name__}\n"
+            "expected a function of parameters that returns an optimizer, such as partial(SGD, lr=0.1)"
         )
     if not callable(loss):
         raise TypeError(f"loss={loss!r}\nexpected a function of outputs and targets, such as F.cross_entropy")
