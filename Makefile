@@ -22,7 +22,7 @@ lab: $(BOOT) ## open the course in JupyterLab
 	$(UV) run jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
 test: $(BOOT) ## run all tests, every cell of every chapter among them
-	$(UV) run pytest $(ARGS)
+	$(UV) run pytest -n 2 --dist loadfile $(ARGS)
 
 notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names some of them
 	$(UV) run python tests/execute_notebooks.py $(ARGS)
@@ -30,6 +30,7 @@ notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names s
 bench: $(BOOT) ## print the benchmark tables: speed, watching and diagnosing, predicting training
 	$(UV) run python -m benchmarks.run
 	$(UV) run --group bench python -m benchmarks.recording
+	$(UV) run python -m benchmarks.monitoring
 	$(UV) run python -m benchmarks.trainability
 
 lint: $(BOOT) ## check the style and the types of the code

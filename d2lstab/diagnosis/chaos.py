@@ -41,7 +41,9 @@ def strayed(subject: Subject, output: Tensor | None) -> float:
 
     with torch.no_grad(), suppress(Exception):  # some models refuse inputs that are not what they were
         moved = floating(subject.forward(each_tensor(changed, inputs), each_tensor(changed, keywords)))
-        moves = split_by_sample(moved.double() - output.double(), subject.batch)
+        moves = None if moved is None else split_by_sample(moved.double() - output.double(), subject.batch)
+        if moves is None:
+            return nan
         change = float(moves.reshape(len(moves), -1).square().mean(1).sqrt().median())
         return change / size / sqrt(2) / (hypot(*steps) / hypot(*ways)) if change else nan
     return nan

@@ -34,8 +34,8 @@ def wrapped(module: nn.Module) -> nn.Module | None:
     """The user's module inside a wrapper of torch.compile, DataParallel or DistributedDataParallel; None without one."""
     if isinstance(module, (DataParallel, DistributedDataParallel)):
         return module.module
-    children = module._modules  # that of a scripted module is no dict, and has no `get`
-    return children["_orig_mod"] if "_orig_mod" in children else None
+    children = module._modules
+    return children["_orig_mod"] if "_orig_mod" in children else None  # noqa: SIM401  a scripted module's has no `get`
 
 
 def is_layer(name: str, module: nn.Module, kinds: type | tuple[type, ...] | None) -> bool:
