@@ -30,7 +30,7 @@ notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names s
 bench: $(BOOT) ## print the benchmark tables: speed, watching and diagnosing, predicting training
 	$(UV) run python -m benchmarks.run
 	$(UV) run --group bench python -m benchmarks.recording
-	$(UV) run python -m benchmarks.monitoring
+	$(UV) run --group bench python -m benchmarks.monitoring
 	$(UV) run python -m benchmarks.trainability
 
 lint: $(BOOT) ## check the style and the types of the code

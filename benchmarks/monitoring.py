@@ -5,58 +5,84 @@ python -m benchmarks.monitoring
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 
-from benchmarks.recording import NETWORKS, Row, hooked_step, loss, ratio
+from benchmarks.networks import NETWORKS, loss
+from benchmarks.recording import REPEATS, SLOW, WAYS, Row, peers, ratio, table
 from d2lstab import Monitor
 
+LIMITS = {
+    **{f"Monitor(every=1), {name}": most for name, most in zip(NETWORKS, (2.1, 1.3, 1.15))},
+    "Monitor(every=100), 50-layer tanh MLP, 100 steps": 1.02,
+}
+BESIDE = ("forward hooks with .item()", 'wandb.watch(log="all")')
 
-def loop(model, inputs, targets, *, steps: int, monitor: Monitor | None = None) -> None:
-    """Some training steps, with a learning rate so small that all are alike."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9) if monitor is None else monitor.optimizer
-    with monitor if monitor is not None else nullcontext():
+
+def loop(model, inputs, targets, *, steps: int = 1, every: int = 0, histograms: bool = False) -> None:
+    """Some steps of gradient descent, watched by a Monitor unless `every` is 0; their rate is so small that all are alike."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
+    watched = Monitor(model, optimizer=optimizer, every=every, histograms=histograms, tell=None) if every else None
+    with watched or nullcontext():
         for _ in range(steps):
             optimizer.zero_grad()
             here = loss(model(inputs), targets)
             here.backward()
             optimizer.step()
-            if monitor is not None:
-                monitor.step(here)
+            if watched is not None:
+                watched.step(here)
 
 
-def monitored(given: tuple, *, steps: int, every: int, **settings) -> Callable[[], None]:
-    def work() -> None:
-        optimizer = torch.optim.SGD(given[0].parameters(), lr=1e-9)
-        loop(*given, steps=steps, monitor=Monitor(given[0], optimizer=optimizer, every=every, tell=None, **settings))
+def histogram_hooks(model, inputs, targets) -> None:
+    """What fastai's ActivationStats does: mean, deviation and a histogram of 40 bins of every layer's output."""
+    found = []
 
-    return work
+    def look(module, arguments, output) -> None:
+        h = output.detach().float()
+        found.append((h.mean().item(), h.std().item(), torch.histc(h, 40, 0, 10).tolist()))
+
+    handles = [each.register_forward_hook(look) for each in model.modules() if not list(each.children())]
+    loop(model, inputs, targets)
+    for handle in handles:
+        handle.remove()
 
 
-def rows() -> dict[str, Row]:
-    """Each network's training loop, watched in several ways, over the plain one."""
-    found = {}
+def then_step(way: Callable[..., None], model, inputs, targets) -> None:
+    """A watched forward and backward pass, and the optimizer's step."""
+    way(model, inputs, targets)
+    torch.optim.SGD(model.parameters(), lr=1e-9).step()
+
+
+def rows() -> dict[str, Row | str]:
+    """Each network's training step, watched in several ways, over the plain one."""
+    found: dict[str, Row | str] = {}
     for name, make in NETWORKS.items():
         torch.manual_seed(0)
         given = make()
-
-        def plain(given=given) -> None:
-            loop(*given, steps=1)
-
-        found[f"Monitor(every=1), {name}"] = ratio(monitored(given, steps=1, every=1), plain)
-        found[f"Monitor(every=1, histograms), {name}"] = ratio(
-            monitored(given, steps=1, every=1, histograms=True), plain
-        )
-        found[f"forward hooks with .item(), {name}"] = ratio(lambda given=given: hooked_step(*given), plain)
+        ways = {
+            "Monitor(every=1)": partial(loop, every=1),
+            "Monitor(every=1, histograms=True)": partial(loop, every=1, histograms=True),
+            "hooks with histograms, as fastai's": histogram_hooks,
+            **{way: partial(then_step, WAYS[way]) for way in BESIDE},
+        }
+        for way, step in ways.items():
+            try:
+                found[f"{way}, {name}"] = ratio(
+                    partial(step, *given), partial(loop, *given), 5 if way in SLOW else REPEATS
+                )
+            except Exception as error:  # noqa: BLE001  what a peer raises is its own
+                found[f"{way}, {name}"] = f"fails: {type(error).__name__}"
     given = NETWORKS["50-layer tanh MLP"]()
-    hundred = ratio(monitored(given, steps=100, every=100), lambda: loop(*given, steps=100), 7)
-    return {"Monitor(every=100), 50-layer tanh MLP, 100 steps": hundred, **found}
+    hundred = partial(loop, *given, steps=100)
+    found["Monitor(every=100), 50-layer tanh MLP, 100 steps"] = ratio(partial(hundred, every=100), hundred, 7)
+    return found
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    for name, (middle, least, most) in rows().items():
-        print(f"{name:52} {middle:6.2f} ({least:.2f}–{most:.2f})")
+    with peers():
+        print(table(rows(), LIMITS))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -162,29 +163,34 @@ def measure(way: str, network: str) -> None:
     print(peak() - before + parameters)
 
 
-def table(rows: dict[str, Row | str]) -> str:
+def table(rows: dict[str, Row | str], limits: dict[str, float] = LIMITS) -> str:
     lines = [f"{'':52} {'ratio':>6} {'(range)':15} limit"]
     for name, row in rows.items():
         told = f"{row:>6}" if isinstance(row, str) else f"{row[0]:6.2f} {f'({row[1]:.2f}–{row[2]:.2f})':15}"
-        lines.append(f"{name:52} {told} {LIMITS.get(name, '')}".rstrip())
+        lines.append(f"{name:52} {told} {limits.get(name, '')}".rstrip())
     return "\n".join(lines)
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+@contextmanager
+def peers() -> Iterator[None]:
+    """A context in which wandb, where it is installed, has a run without a network, in a folder that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         kept = ("WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR")
         os.environ |= dict.fromkeys(kept, folder) | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
         try:
             import wandb
-
-            settings = wandb.Settings(x_disable_stats=True, disable_git=True, disable_code=True, console="off")
-            run = wandb.init(mode="offline", dir=folder, project="benchmark", settings=settings)
         except ImportError:
-            run = None
+            yield
+            return
+        settings = wandb.Settings(x_disable_stats=True, disable_git=True, disable_code=True, console="off")
+        with wandb.init(mode="offline", dir=folder, project="benchmark", settings=settings):
+            yield
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with peers():
         rows = recording_rows()
-        if run is not None:
-            run.finish()
     print(table({**rows, **memory_rows(), **diagnosis_rows()}))
 
 
