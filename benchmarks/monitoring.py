@@ -22,7 +22,7 @@ BESIDE = ("forward hooks with .item()", 'wandb.watch(log="all")')
 
 def loop(model, inputs, targets, *, steps: int = 1, every: int = 0, histograms: bool = False) -> None:
     """Some steps of gradient descent, watched by a Monitor unless `every` is 0; their rate is so small that all are alike."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
     watched = Monitor(model, optimizer=optimizer, every=every, histograms=histograms, tell=None) if every else None
     with watched or nullcontext():
         for _ in range(steps):
@@ -51,7 +51,7 @@ def histogram_hooks(model, inputs, targets) -> None:
 def then_step(way: Callable[..., None], model, inputs, targets) -> None:
     """A watched forward and backward pass, and the optimizer's step."""
     way(model, inputs, targets)
-    torch.optim.SGD(model.parameters(), lr=1e-9).step()
+    torch.optim.SGD(model.parameters(), lr=1e-6).step()
 
 
 def rows() -> dict[str, Row | str]:

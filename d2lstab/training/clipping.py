@@ -51,12 +51,13 @@ def norm_over(gradients: Sequence[Tensor]) -> Tensor:
 
 def norm_of_each(gradients: Sequence[Tensor]) -> Tensor:
     """The norm of each tensor, (tensors, seeds), in float64."""
-    if all(gradient.dtype == torch.float32 for gradient in gradients):
-        quick = torch.stack([_norm(gradient, torch.float32) for gradient in gradients]).double()
-        # Here no square was too large or too small for float32, and the sum needs no second, slower look.
-        if ((quick > 1e-15) & (quick < 1e15)).all():
-            return quick
-    return torch.stack([_norm(gradient, torch.float64) for gradient in gradients])
+    dtypes = [torch.float32 if gradient.dtype == torch.float32 else torch.float64 for gradient in gradients]
+    norms = torch.stack([_norm(gradient, dtype).double() for gradient, dtype in zip(gradients, dtypes)])
+    # Where a square may have been too large or too small for float32, the sum needs a second, slower look.
+    doubtful = ~((norms > 1e-15) & (norms < 1e15)).all(1)
+    for place in doubtful.nonzero().flatten().tolist():
+        norms[place] = _norm(gradients[place], torch.float64)
+    return norms
 
 
 def _norm(gradient: Tensor, dtype: torch.dtype) -> Tensor:
