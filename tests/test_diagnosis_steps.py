@@ -46,7 +46,7 @@ def test_a_stuck_stack_is_warned_about_if_it_learns_faster_at_a_tenth_of_the_rat
         losses = torch.linspace(2.4, last, 21).tolist()
         return Trial(losses, {}, 0.0, [0.1] * 21, [0.0] * 21, rate)
 
-    evidence = SimpleNamespace(tried=lambda steps, factor: trial(slower, 0.1 * factor), small=True)
+    evidence = SimpleNamespace(tried=lambda steps, factor: trial(slower, 0.1 * factor), small=True, chance=2.3)
     finding = _slower_is_faster(evidence, trial(2.3, 0.1))
     assert (finding and finding.severity) == severity
     assert finding is None or finding.expected == pytest.approx(0.01)

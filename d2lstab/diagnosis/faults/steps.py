@@ -38,7 +38,7 @@ def _collapsed(trial: Trial, last: int) -> bool:
 
 def _told(trial: Trial, evidence: Evidence) -> str | None:
     """What the trial did that a good one does not."""
-    floor = max(trial.losses[0], evidence.chance) if isfinite(evidence.chance) else trial.losses[0]
+    floor = _floor(trial, evidence)
     highest, stays = max(trial.losses), min(trial.losses[-3:])
     if trial.exploded or highest > 10 * abs(floor) or stays > 1.5 * abs(floor):
         return f"the loss on one batch goes {_numbers(trial.losses)}; a falling one is expected"
@@ -50,11 +50,25 @@ def _told(trial: Trial, evidence: Evidence) -> str | None:
     return None
 
 
+def _floor(trial: Trial, evidence: Evidence) -> float:
+    """The first loss, or that of a constant answer where it is larger."""
+    return max(trial.losses[0], evidence.chance) if isfinite(evidence.chance) else trial.losses[0]
+
+
 def _found(evidence: Evidence, told: str, trial: Trial) -> Finding:
     good = _good_rate(evidence)
     remedy = f"lr={good:.1g}: with it the loss on this batch falls" if good else "look for another fault: no rate helps"
+    # Some that come back from far above chance, with differences left, train in the end.
+    lasting = trial.exploded or trial.losses[-1] > 1.5 * abs(_floor(trial, evidence))
+    lasting = lasting or not trial.deviations[-1] > 0.01 * trial.deviations[0]
     return Finding(
-        "step_too_large", "", f"with lr={trial.learning_rate:g} {told}", remedy, trial.learning_rate, good or 0.0
+        "step_too_large",
+        "",
+        f"with lr={trial.learning_rate:g} {told}",
+        remedy,
+        trial.learning_rate,
+        good or 0.0,
+        severity="fault" if lasting else "warning",
     )
 
 
