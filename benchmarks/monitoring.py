@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from benchmarks.networks import NETWORKS, loss
-from benchmarks.recording import REPEATS, SLOW, WAYS, Row, peers, ratio, table
+from benchmarks.recording import SLOW, WAYS, Row, peers, ratio, table
 from d2lstab import Monitor
 
 LIMITS = {
@@ -20,7 +20,10 @@ LIMITS = {
 BESIDE = ("forward hooks with .item()", 'wandb.watch(log="all")')
 
 
-def loop(model, inputs, targets, *, steps: int = 1, every: int = 0, histograms: bool = False) -> None:
+STEPS = 5  # in one measurement: a monitor gets ready for the next step at the end of each
+
+
+def loop(model, inputs, targets, *, steps: int = STEPS, every: int = 0, histograms: bool = False) -> None:
     """Some steps of gradient descent, watched by a Monitor unless `every` is 0; their rate is so small that all are alike."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
     watched = Monitor(model, optimizer=optimizer, every=every, histograms=histograms, tell=None) if every else None
@@ -49,9 +52,10 @@ def histogram_hooks(model, inputs, targets) -> None:
 
 
 def then_step(way: Callable[..., None], model, inputs, targets) -> None:
-    """A watched forward and backward pass, and the optimizer's step."""
-    way(model, inputs, targets)
-    torch.optim.SGD(model.parameters(), lr=1e-6).step()
+    """Watched forward and backward passes, each with the optimizer's step."""
+    for _ in range(STEPS):
+        way(model, inputs, targets)
+        torch.optim.SGD(model.parameters(), lr=1e-6).step()
 
 
 def rows() -> dict[str, Row | str]:
@@ -68,9 +72,7 @@ def rows() -> dict[str, Row | str]:
         }
         for way, step in ways.items():
             try:
-                found[f"{way}, {name}"] = ratio(
-                    partial(step, *given), partial(loop, *given), 5 if way in SLOW else REPEATS
-                )
+                found[f"{way}, {name}"] = ratio(partial(step, *given), partial(loop, *given), 3 if way in SLOW else 7)
             except Exception as error:  # noqa: BLE001  what a peer raises is its own
                 found[f"{way}, {name}"] = f"fails: {type(error).__name__}"
     given = NETWORKS["50-layer tanh MLP"]()

@@ -92,7 +92,7 @@ def findings_in(
     broken = _non_finite(calls, loss, weights)
     if broken is not None:
         return [broken]
-    rows = [each.row_of_all() for each in calls]
+    rows = [each.row_of_all for each in calls]
     loss_or_nan, signals = nan if loss is None else loss, SimpleNamespace(rows=rows)  # all that those rules look at
     look = Look(output=None, outputs=None, loss=loss_or_nan, signals=cast(Signals, signals), gradients={})
     evidence = Evidence(Subject(model, (), {}, None, None), look)

@@ -142,7 +142,7 @@ class TrainingSignals(Result):
 
 def record_of(step: int, loss: float, calls: dict[str, Sums], weights: Sequence[str], norms: Tensor) -> Record:
     """One record: plain values and tensors only, so that a checkpoint can hold it."""
-    rows = [each.row_of_all() for each in calls.values()]
+    rows = [each.row_of_all for each in calls.values()]
     numbers = [[getattr(row, name) for name in COLUMNS] for row in rows]
     return {
         "step": step,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isfinite, isnan, nan, prod, sqrt
 from typing import Any
 
@@ -78,9 +79,12 @@ class Sums:
 
     def with_gradients_over(self, factor: float) -> "Sums":
         """The same, every g divided by the factor."""
+        if factor == 1:
+            return self
         share = 1 / factor**2
         return replace(self, gradient=self.gradient * share, time=tuple(each * share for each in self.time))
 
+    @cached_property
     def row_of_all(self) -> SignalRow:
         """The row that one batch of all these samples would have given."""
         return replace(

@@ -50,7 +50,7 @@ class Weights:
     @torch.no_grad()
     def _end(self) -> None:
         self.norms[0] = norms([each.grad for each in self.parameters.values()])
-        self.norms[1] = norms([now.detach() - then for now, then in zip(self.parameters.values(), self.before)])
+        self.norms[1] = norms([then.sub_(now) for now, then in zip(self.parameters.values(), self.before)])
         self.before, self.stepped = [], True
 
 
