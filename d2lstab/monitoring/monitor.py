@@ -154,7 +154,8 @@ class Monitor:
             )
         names, norms = list(self._weights.parameters), self._weights.norms
         before = dict(zip(names, norms[2].tolist())) if self._weights.stepped else None
-        self._vigil.look(self.steps, findings_in(self.model, list(calls.values()), loss, before))
+        found = findings_in(self.model, list(calls.values()), loss, before, known=self._vigil.known)
+        self._vigil.look(self.steps, found)
         self.records.append(record_of(self.steps, nan if loss is None else loss, calls, names, norms))
         if len(self.records) > self.most:
             self.every *= 2

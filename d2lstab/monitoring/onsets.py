@@ -49,9 +49,14 @@ class Vigil:
         self.onsets: list[Onset] = []
         self.suspected: dict[str, Onset] = {}
 
+    @property
+    def known(self) -> set[str]:
+        """The faults that have begun."""
+        return {onset.finding.fault for onset in self.onsets}
+
     def look(self, step: int, findings: Sequence[Finding]) -> None:
         """Compares the findings of a step with those of the one recorded before."""
-        known = {onset.finding.fault for onset in self.onsets}
+        known = self.known
         explained = set().union(*(EXPLAINS.get(each, set()) for each in known)) if known else set()
         new = [each for each in findings if each.fault not in known | explained]
         suspected = {each.fault: self.suspected.get(each.fault, Onset(step, each)) for each in new}
@@ -82,12 +87,17 @@ def onset_of(values: dict[str, Any]) -> Onset:
 
 
 def findings_in(
-    model: nn.Module, calls: Sequence[Sums], loss: float | None, weights: dict[str, float] | None
+    model: nn.Module,
+    calls: Sequence[Sums],
+    loss: float | None,
+    weights: dict[str, float] | None,
+    *,
+    known: set[str],
 ) -> list[Finding]:
     """What the rules of `diagnosis` find in one step, the root cause first.
 
     calls: in the order of execution. weights: the norm of each parameter before the step; None where the optimizer
-    made none, as it does when a loss scaler has seen infinite gradients.
+    made none, as it does when a loss scaler has seen infinite gradients. known: faults that need not be found again.
     """
     broken = _non_finite(calls, loss, weights)
     if broken is not None:
@@ -96,7 +106,7 @@ def findings_in(
     loss_or_nan, signals = nan if loss is None else loss, SimpleNamespace(rows=rows)  # all that those rules look at
     look = Look(output=None, outputs=None, loss=loss_or_nan, signals=cast(Signals, signals), gradients={})
     evidence = Evidence(Subject(model, (), {}, None, None), look)
-    rules = _OF_SIGNALS + (_OF_GRADIENTS if loss else ())
+    rules = [rule for rule in _OF_SIGNALS + (_OF_GRADIENTS if loss else ()) if rule.__name__ not in known]
     found = [finding for rule in rules if (finding := rule(evidence)) is not None]
     explained = set().union(*(EXPLAINS.get(each.fault, set()) for each in found)) if found else set()
     return [each for each in found if each.fault not in explained]

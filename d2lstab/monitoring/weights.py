@@ -1,13 +1,13 @@
 """How far one training step moves each weight."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from math import nan
 
 import torch
 from torch import Tensor, nn
 
 from ..recording.modules import named_modules
-from ..training.clipping import norm_of_each
+from ..recording.statistics import norm
 
 
 class Weights:
@@ -44,13 +44,18 @@ class Weights:
 
     @torch.no_grad()
     def _begin(self) -> None:
-        self.before = [each.detach().clone() for each in self.parameters.values()]
-        self.norms[2] = norms(self.before)
+        self.before = []
+        self.norms[2] = norms(self._copied())
+
+    def _copied(self) -> Iterator[Tensor]:
+        for each in self.parameters.values():
+            self.before.append(each.detach().clone())
+            yield self.before[-1]
 
     @torch.no_grad()
     def _end(self) -> None:
-        self.norms[0] = norms([each.grad for each in self.parameters.values()])
-        self.norms[1] = norms([then.sub_(now) for now, then in zip(self.parameters.values(), self.before)])
+        self.norms[0] = norms(each.grad for each in self.parameters.values())
+        self.norms[1] = norms(then.sub_(now) for now, then in zip(self.parameters.values(), self.before))
         self.before, self.stepped = [], True
 
 
@@ -64,12 +69,24 @@ def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return dict(found.values())
 
 
-def norms(tensors: Sequence[Tensor | None]) -> Tensor:
-    """The norm of each tensor in float64 on the CPU; NaN for None."""
-    there = {place: _dense(each)[None] for place, each in enumerate(tensors) if each is not None}
-    answer = torch.full((len(tensors),), nan, dtype=torch.float64)
-    if there:
-        answer[list(there)] = norm_of_each(list(there.values()))[:, 0].cpu()
+def norms(tensors: Iterable[Tensor | None]) -> Tensor:
+    """The norm of each tensor in float64 on the CPU, NaN for None; measured as they come, while they are in the cache."""
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    last = -1
+    for place, each in enumerate(tensors):
+        if each is not None:
+            dense = _dense(each)
+            found[place] = dense, norm(dense)
+        last = place
+    answer = torch.full((last + 1,), nan, dtype=torch.float64)
+    if found:
+        device = next(iter(found.values()))[1].device
+        quick = torch.stack([each.to(device, torch.float64) for _, each in found.values()]).cpu()
+        answer[list(found)] = quick
+    # Where a square may have been too large or too small for float32, a second, slower look.
+    for place in (~((answer > 1e-15) & (answer < 1e15))).nonzero().flatten().tolist():
+        if place in found:
+            answer[place] = float(torch.linalg.vector_norm(found[place][0], dtype=torch.float64))
     return answer
 
 
