@@ -275,6 +275,7 @@ def test_a_step_that_a_loss_scaler_leaves_out_is_recorded_without_norms_and_is_n
     assert told == []
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower")  # what torch says of Python 3.13.0
 def test_a_compiled_model_is_not_compiled_again_after_a_record():
     compilations = []
 
