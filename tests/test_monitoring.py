@@ -159,6 +159,36 @@ def test_nothing_stays_behind_when_a_layer_raises(layer):
     assert len(torch.overrides._get_current_function_mode_stack()) == 0
 
 
+def test_a_listener_that_raises_leaves_no_hooks_and_the_next_record_is_clean():
+    model, twin = network(), network()
+    optimizer, other = SGD(model.parameters(), 0.1), SGD(twin.parameters(), 0.1)
+
+    def tell(onset) -> None:
+        raise ArithmeticError
+
+    with Monitor(model, optimizer=optimizer, every=2, tell=tell) as monitor:
+        loss = train_step(model, optimizer, 0)
+        with pytest.raises(ArithmeticError):
+            monitor.step(loss * torch.nan)
+        assert hooks_of(model) == 0 == len(optimizer._optimizer_step_pre_hooks)
+        for step in (1, 2):
+            monitor.step(train_step(model, optimizer, step))
+    expected = watched(twin, other, 3, every=2).signals
+    assert torch.equal(monitor.signals.moment[-1], expected.moment[-1])
+    assert torch.equal(monitor.signals.gradient[-1], expected.gradient[-1])
+
+
+def test_an_output_that_is_kept_loses_its_hook_with_the_step():
+    model = network()
+    with Monitor(model, every=1, tell=None) as monitor:
+        kept = model(batch(0)[0])
+        loss = F.cross_entropy(kept, batch(0)[1])
+        loss.backward()
+        assert kept._backward_hooks
+        monitor.step(loss)
+        assert not kept._backward_hooks
+
+
 def test_passes_without_gradients_are_not_recorded():
     model, twin = network(), network()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..arguments import whole_numbers
 from ..recording.modules import eager, named_modules
+from .calls import LayerCall
 from .onsets import Onset, Vigil, findings_in
 from .signals import Record, TrainingSignals, record_of, signals_of
 from .steps import StepRecorder
-from .sums import Sums
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Monitor:
         first = self._group is None or dist.get_rank(self._group) == 0
         self._vigil = Vigil(tell if first else None)
         self._inside = False
-        self._watching: ExitStack | None = None
+        self._recorder: StepRecorder | None = None
+        self._step = ExitStack()  # what ends with the step that is being recorded
 
     def __enter__(self) -> "Self":
         if self._inside:
@@ -100,9 +102,13 @@ class Monitor:
                 "Monitor.step() outside of its `with` block\nexpected `with Monitor(model) as monitor:` around the loop"
             )
         self.steps += 1
-        if self._watching is not None:
-            self._record(loss, scale)
-        self._watch_if_due()
+        try:
+            if self._recorder is not None:
+                self._record(self._recorder, loss, scale)
+            self._watch_if_due()
+        except BaseException:
+            self._look_away()
+            raise
 
     @property
     def signals(self) -> TrainingSignals:
@@ -123,26 +129,28 @@ class Monitor:
 
     def _watch_if_due(self) -> None:
         if self.steps % self.every:
+            self._look_away()
             return
         self._check_modules()
-        self._recorder = StepRecorder(histograms=self.histograms)
+        if self._recorder is None:
+            self._recorder = StepRecorder(histograms=self.histograms)
+            self._recorder.watch(self.model, None)
+        self._recorder.begin()
         self._weights = Weights(self.model, self.optimizer)
-        self._watching = ExitStack()
-        self._watching.callback(self._recorder.close)
-        self._watching.callback(self._weights.forget)
-        self._recorder.watch(self.model, None)
-        self._watching.enter_context(eager())
+        self._step.callback(self._weights.forget)
+        self._step.enter_context(eager())
 
     def _look_away(self) -> None:
-        if self._watching is not None:
-            self._watching.close()
-        self._watching = None
+        self._step.close()
+        if self._recorder is not None:
+            self._recorder.close()
+        self._recorder = None
 
-    def _record(self, loss: Tensor | float | None, scale: float) -> None:
+    def _record(self, recorder: StepRecorder, loss: Tensor | float | None, scale: float) -> None:
         self._weights.done()
+        self._step.close()
         loss = float(loss.detach()) if isinstance(loss, Tensor) else loss
-        calls = self._recorder.sums()
-        self._look_away()
+        calls = recorder.found()
         if self._group is not None:
             calls, loss = exchanged(calls, loss, self._group)
             scale *= dist.get_world_size(self._group)  # each process had the gradient of its own loss, not of the mean
@@ -171,14 +179,17 @@ class Monitor:
             )
 
 
-def exchanged(calls: dict[str, Sums], loss: float | None, group: Any) -> tuple[dict[str, Sums], float | None]:
+def exchanged(calls: dict[str, LayerCall], loss: float | None, group: Any) -> tuple[dict[str, LayerCall], float | None]:
     """The calls over the batches of all processes and the mean of their losses, in one exchange, the same on each."""
     everyone: list = [None] * dist.get_world_size(group)
+    calls = {
+        label: replace(call, reach=None if call.reach is None else call.reach.cpu()) for label, call in calls.items()
+    }
     dist.all_gather_object(everyone, (calls, loss), group=group)
-    total: dict[str, Sums] = {}
+    total: dict[str, LayerCall] = {}
     for each, _ in everyone:
-        for label, sums in each.items():
-            total[label] = total[label] + sums if label in total else sums
+        for label, call in each.items():
+            total[label] = total[label] + call if label in total else call
     mean = None if loss is None else sum(each for _, each in everyone) / len(everyone)
     return total, mean
 

@@ -19,7 +19,7 @@ from ..diagnosis.findings import EXPLAINS, Finding
 from ..diagnosis.subject import Subject
 from ..recording import Signals
 from ..results import Result
-from .sums import Sums
+from .calls import LayerCall
 
 _OF_SIGNALS = (overflow, dead, saturated, forgetting)
 _OF_GRADIENTS = (exploding, vanishing)  # sizes are judged against the loss
@@ -88,7 +88,7 @@ def onset_of(values: dict[str, Any]) -> Onset:
 
 def findings_in(
     model: nn.Module,
-    calls: Sequence[Sums],
+    calls: Sequence[LayerCall],
     loss: float | None,
     weights: dict[str, float] | None,
     *,
@@ -102,7 +102,7 @@ def findings_in(
     broken = _non_finite(calls, loss, weights)
     if broken is not None:
         return [broken]
-    rows = [each.row_of_all for each in calls]
+    rows = [each.row for each in calls]
     loss_or_nan, signals = nan if loss is None else loss, SimpleNamespace(rows=rows)  # all that those rules look at
     look = Look(output=None, outputs=None, loss=loss_or_nan, signals=cast(Signals, signals), gradients={})
     evidence = Evidence(Subject(model, (), {}, None, None), look)
@@ -115,7 +115,7 @@ def findings_in(
 _BEFORE = "go back to a checkpoint from before this step; then a smaller learning rate, or clipped gradients"
 
 
-def _non_finite(calls: Sequence[Sums], loss: float | None, weights: dict[str, float] | None) -> Finding | None:
+def _non_finite(calls: Sequence[LayerCall], loss: float | None, weights: dict[str, float] | None) -> Finding | None:
     spoilt = next((name for name, norm in (weights or {}).items() if not isfinite(norm)), None)
     if spoilt is not None:
         return Finding("non_finite_forward", spoilt, "this weight was infinite or NaN before the step began", _BEFORE)

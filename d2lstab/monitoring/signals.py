@@ -12,8 +12,8 @@ from torch import Tensor
 from ..plotting import Axes, heatmap, line_with_band, new_axes, shades, theory_line
 from ..recording.signals import plain
 from ..results import Result
+from .calls import BINS, EDGES, LayerCall
 from .onsets import Onset
-from .sums import BINS, EDGES, Sums
 
 Record = dict[str, Any]  # of one step, as a checkpoint holds it
 COLUMNS = ("moment", "variation", "gradient", "dead", "saturated", "largest")
@@ -140,9 +140,9 @@ class TrainingSignals(Result):
         return json.dumps(self.to_dict())
 
 
-def record_of(step: int, loss: float, calls: dict[str, Sums], weights: Sequence[str], norms: Tensor) -> Record:
+def record_of(step: int, loss: float, calls: dict[str, LayerCall], weights: Sequence[str], norms: Tensor) -> Record:
     """One record: plain values and tensors only, so that a checkpoint can hold it."""
-    rows = [each.row_of_all for each in calls.values()]
+    rows = [each.row for each in calls.values()]
     numbers = [[getattr(row, name) for name in COLUMNS] for row in rows]
     return {
         "step": step,

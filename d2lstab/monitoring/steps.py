@@ -1,5 +1,7 @@
 """The recorder of one training step: all its passes make one row per layer call."""
 
+from math import isfinite, prod
+
 import torch
 from torch import Tensor, nn
 
@@ -8,7 +10,7 @@ from ..recording.modules import in_backward
 from ..recording.recorder import Recorder
 from ..recording.signals import Signals
 from ..recording.statistics import measurable
-from .sums import Sums, histogram_of
+from .calls import LayerCall, histogram_of
 
 
 class StepRecorder(Recorder):
@@ -46,15 +48,31 @@ class StepRecorder(Recorder):
         if self.histograms and measurable(found[0]) and found[0].is_floating_point():
             self.tape[-1].values["histogram"] = histogram_of(found[0].detach())
 
+    def begin(self) -> None:
+        """Forgets the step before; the hooks on modules stay."""
+        self._look_away()
+        self.let_go()
+        self.path.clear()  # a hook holds this list
+        self.tape, self.calls, self.made, self.before = [], {}, {}, {}
+        self.inside, self.batch, self.wanted = 0, None, False
+
     def close(self) -> None:
         self._look_away()
         super().close()
 
-    def sums(self) -> dict[str, Sums]:
+    def found(self) -> dict[str, LayerCall]:
         """What was recorded, by the label of the call, all passes added up. Here the host waits for the device."""
-        found: dict[str, Sums] = {}
+        found: dict[str, LayerCall] = {}
         for row, entry in zip(Signals(self.tape).rows, self.tape):
-            here = Sums.of(row, entry.values, None if entry.reach is None else entry.reach.eq(0).cpu())
+            values = entry.values
+            here = LayerCall(
+                row=row,
+                reach=entry.reach,
+                histogram=values.get("histogram", ()),
+                bad_signal=not isfinite(values.get("largest", 0.0)),
+                bad_gradient=not isfinite(values.get("gradient_largest", 0.0)),
+                entries=prod(row.shape),
+            )
             found[row.label] = found[row.label] + here if row.label in found else here
         return found
 

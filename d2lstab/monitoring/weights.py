@@ -81,7 +81,7 @@ def norms(tensors: Iterable[Tensor | None]) -> Tensor:
     answer = torch.full((last + 1,), nan, dtype=torch.float64)
     if found:
         device = next(iter(found.values()))[1].device
-        quick = torch.stack([each.to(device, torch.float64) for _, each in found.values()]).cpu()
+        quick = torch.stack([each.to(device) for _, each in found.values()]).cpu().to(torch.float64)
         answer[list(found)] = quick
     # Where a square may have been too large or too small for float32, a second, slower look.
     for place in (~((answer > 1e-15) & (answer < 1e15))).nonzero().flatten().tolist():

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .functional import FunctionCalls, limits_of
+from .functional import FunctionCalls, limits_of, unseen
 from .modules import axis_of_units, calls_functions, check_kinds, eager, in_backward, is_layer, is_leaf, named_modules
 from .signals import Entry, Signals
 from .statistics import extremes, largest, measurable, norm, norms_along, pair_difference, saturation, tensors_in
@@ -53,7 +53,7 @@ class Recorder:
 
     def __init__(self, tape: list[Entry], full: bool):
         self.tape, self.full = tape, full
-        self.handles, self.hooked_leaves = [], []
+        self.handles, self.tensor_handles, self.hooked_leaves = [], [], []
         self.calls: dict[str, int] = {}
         self.calls_functions = True  # whether activations that are called as functions are of interest
         self.path: list[str] = []  # the modules that are being called, outermost first
@@ -76,12 +76,12 @@ class Recorder:
                 before = self._entrance(name, layer, opaque, measured)
                 self.handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
             if entered or layer:
-                after = _unseen(partial(self._leave, name, layer, opaque))
+                after = unseen(partial(self._leave, name, layer, opaque))
                 self.handles.append(module.register_forward_hook(after, always_call=entered))
 
     def _entrance(self, name: str, layer: bool, opaque: bool, measured: bool):
         """A hook that calls `_enter` where it has something to do; else it only notes what is being called."""
-        path, enter = self.path, _unseen(partial(self._enter, name, layer, opaque))
+        path, enter = self.path, unseen(partial(self._enter, name, layer, opaque))
 
         def entered(module: nn.Module, arguments: tuple, keywords: dict) -> None:
             if measured or not path:
@@ -93,10 +93,17 @@ class Recorder:
         return entered
 
     def close(self) -> None:
+        self.let_go()
         for handle in self.handles:
+            handle.remove()
+
+    def let_go(self) -> None:
+        """Removes the hooks on tensors, which belong to passes that are over."""
+        for handle in self.tensor_handles:
             handle.remove()
         for leaf in self.hooked_leaves:  # a parameter that a layer returned: it had None before, not an empty dict
             leaf._backward_hooks = leaf._backward_hooks or None
+        self.tensor_handles, self.hooked_leaves = [], []
 
     def _enter(self, name: str, layer: bool, opaque: bool, module: nn.Module, arguments: tuple, keywords: dict) -> None:
         inputs = tensors_in((arguments, keywords)) if layer or not self.path else []
@@ -177,8 +184,7 @@ class Recorder:
             entry.values["change"], entry.pairs = norm(change), change.numel()
         if self.full and h.is_floating_point():
             least, most = extremes(h, self.axis_of.get(h.dim(), -1 if h.dim() < 4 else 1))
-            entry.reach = reach = torch.maximum(most, -least)
-            entry.values |= {"largest": reach.max(), "alive": torch.count_nonzero(reach)}
+            entry.reach = torch.maximum(most, -least)
         self._await_gradient(entry, found)
 
     def _await_gradient(self, entry: Entry, found: list[Tensor]) -> None:
@@ -190,7 +196,7 @@ class Recorder:
     def _hook(self, tensor: Tensor, hook) -> None:
         if tensor.is_leaf and tensor._backward_hooks is None:
             self.hooked_leaves.append(tensor)
-        self.handles.append(tensor.register_hook(_unseen(hook)))
+        self.tensor_handles.append(tensor.register_hook(unseen(hook)))
 
 
 def _gradient(entry: Entry, full: bool, gradient: Tensor) -> None:
@@ -207,13 +213,3 @@ def _add(values: dict, name: str, found: Tensor, add) -> None:
     if known is not None:  # a number, where rows were read before this backward pass
         found = add(known if isinstance(known, Tensor) else found.new_tensor(known), found)
     values[name] = found
-
-
-def _unseen(hook):
-    """The hook, its own tensor operations hidden from every TorchFunctionMode: ours would slow it down fivefold."""
-
-    def called(*arguments) -> None:
-        with torch._C.DisableTorchFunction():
-            hook(*arguments)
-
-    return called

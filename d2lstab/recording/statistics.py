@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from functools import cache
 from math import inf
 from typing import Any
 
@@ -70,8 +71,13 @@ def split_by_sample(tensor: Tensor, batch: int | None) -> Tensor | None:
 
 def extremes(tensor: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """The least and largest entry of each unit; NaN where one is NaN."""
-    others = [each for each in range(tensor.dim()) if each != axis % tensor.dim()]
+    others = _axes_but(axis, tensor.dim())
     return (tensor.amin(others), tensor.amax(others)) if others else (tensor, tensor)
+
+
+@cache
+def _axes_but(axis: int, axes: int) -> tuple[int, ...]:
+    return tuple(each for each in range(axes) if each != axis % axes)
 
 
 def live_range(f: Callable[[Tensor], Tensor]) -> tuple[float, float]:
@@ -109,13 +115,13 @@ def saturation(z: Tensor, limits: tuple[float, float] | None) -> Tensor | None:
 
 def share_outside(tensor: Tensor, low: float, high: float) -> Tensor:
     """The share of entries beyond low and high, those on a finite limit included."""
+    # Comparisons in place write 1 or 0 as floats, which is several times faster than writing booleans.
     if low == -high:
-        return torch.count_nonzero(tensor.abs().ge(high)) / tensor.numel()  # comparisons are what costs
-    outside = None
-    for limit, beyond in ((low, torch.le), (high, torch.ge)):
-        if limit not in (-inf, inf):
-            part = beyond(tensor, limit)
-            outside = part if outside is None else outside | part
-    if outside is None:
-        return torch.zeros((), device=tensor.device)
-    return torch.count_nonzero(outside) / tensor.numel()
+        return _mean(tensor.abs().ge_(high))
+    outside = [_mean(tensor.clone().le_(low))] if low > -inf else []
+    outside += [_mean(tensor.clone().ge_(high))] if high < inf else []
+    return sum(outside[1:], outside[0]) if outside else torch.zeros((), device=tensor.device)
+
+
+def _mean(tensor: Tensor) -> Tensor:
+    return tensor.mean(dtype=None if tensor.dtype in _WIDE else torch.float32)

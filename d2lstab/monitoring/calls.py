@@ -1,0 +1,74 @@
+"""What a layer call showed, over all passes of a step and all processes."""
+
+from dataclasses import dataclass, replace
+from math import isnan, nan, sqrt
+
+import torch
+from torch import Tensor
+
+from ..recording import SignalRow
+
+# Bins of equal width in asinh(10 h): even steps below 0.1, factors of 1.4 above, up to ±2,000.
+_REACH = 10.6
+BINS = 64
+EDGES = torch.linspace(-_REACH, _REACH, BINS + 1, dtype=torch.float64).sinh() / 10
+
+
+def histogram_of(h: Tensor) -> Tensor:
+    """How many entries lie in each bin, those beyond the last edges in the outermost ones, NaN in none."""
+    h = h.float() if h.dtype in (torch.float16, torch.bfloat16) else h
+    return torch.histc((10 * h).asinh().clamp(-_REACH, _REACH), BINS, -_REACH, _REACH)
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """A row, and what is needed to add rows up: `+` gives the row of two batches taken as one."""
+
+    row: SignalRow  # its shape is that of the first batch
+    reach: Tensor | None  # max |h| of each unit; None where that means nothing
+    histogram: tuple[float, ...]
+    bad_signal: bool  # whether an entry of h is infinite or NaN
+    bad_gradient: bool
+    entries: int
+
+    def __add__(self, other: "LayerCall") -> "LayerCall":
+        one, two, entries = self.row, other.row, self.entries + other.entries
+        share = self.entries / (entries or 1)
+
+        def mean(a: float, b: float) -> float:
+            return share * a + (1 - share) * b
+
+        moment = mean(one.moment, two.moment)
+        between = mean(one.variation**2 * one.moment, two.variation**2 * two.moment)
+        reach = together(self.reach, other.reach)
+        row = replace(
+            one,
+            moment=moment,
+            variation=sqrt(between / moment) if moment > 0 else nan,
+            gradient=mean(one.gradient, two.gradient),
+            saturated=mean(one.saturated, two.saturated),
+            dead=nan if reach is None else float(reach.eq(0).double().mean()),
+            largest=nan if isnan(one.largest) or isnan(two.largest) else max(one.largest, two.largest),
+            time=tuple(a + b for a, b in zip(one.time, two.time)),
+        )
+        return LayerCall(
+            row=row,
+            reach=reach,
+            histogram=tuple(a + b for a, b in zip(self.histogram, other.histogram)),
+            bad_signal=self.bad_signal or other.bad_signal,
+            bad_gradient=self.bad_gradient or other.bad_gradient,
+            entries=entries,
+        )
+
+    def with_gradients_over(self, factor: float) -> "LayerCall":
+        """The same, every g divided by the factor."""
+        if factor == 1:
+            return self
+        share, row = 1 / factor**2, self.row
+        time = tuple(each * share for each in row.time)
+        return replace(self, row=replace(row, gradient=row.gradient * share, time=time))
+
+
+def together(one: Tensor | None, two: Tensor | None) -> Tensor | None:
+    """The reach of each unit over two batches."""
+    return torch.maximum(one, two) if one is not None and two is not None and one.shape == two.shape else None
