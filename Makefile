@@ -13,7 +13,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks bench lint clean
+.PHONY: help lab test notebooks bench lint update clean
 
 help: ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
@@ -27,16 +27,17 @@ test: $(BOOT) ## run all tests, every cell of every chapter among them
 notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names some of them
 	$(UV) run python tests/execute_notebooks.py $(ARGS)
 
-bench: $(BOOT) ## print the benchmark tables: speed, watching and diagnosing, predicting training
-	$(UV) run python -m benchmarks.run
-	$(UV) run --group bench python -m benchmarks.recording
-	$(UV) run --group bench python -m benchmarks.monitoring
+bench: $(BOOT) ## print what the package costs, in one table of ratios, and how often it predicts training
+	$(UV) run --group bench python -m benchmarks
 	$(UV) run python -m benchmarks.trainability
 
 lint: $(BOOT) ## check the style and the types of the code
 	$(UV) run ruff check
 	$(UV) run ruff format --check
 	$(UV) run basedpyright
+
+update: $(BOOT) ## put the newest releases of all dependencies into uv.lock
+	$(UV) lock --upgrade
 
 clean: ## remove the environments and everything that was built
 	rm -rf .venv .venv-* .uv .cache dist .pytest_cache .ruff_cache .hypothesis

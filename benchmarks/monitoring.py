@@ -1,7 +1,4 @@
-"""What it costs to watch a training loop: multiples of the same loop without anything.
-
-python -m benchmarks.monitoring
-"""
+"""What it costs to watch a training loop."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -9,8 +6,9 @@ from functools import partial
 
 import torch
 
-from benchmarks.networks import NETWORKS, loss
-from benchmarks.recording import SLOW, WAYS, Row, peers, ratio, table
+from benchmarks.networks import NETWORKS, loss, placed
+from benchmarks.ratios import Row, ratio
+from benchmarks.recording import SLOW, WAYS
 from d2lstab import Monitor
 
 LIMITS = {
@@ -18,8 +16,6 @@ LIMITS = {
     "Monitor(every=100), 50-layer tanh MLP, 100 steps": 1.02,
 }
 BESIDE = ("forward hooks with .item()", 'wandb.watch(log="all")')
-
-
 STEPS = 5  # in one measurement: a monitor gets ready for the next step at the end of each
 
 
@@ -58,12 +54,11 @@ def then_step(way: Callable[..., None], model, inputs, targets) -> None:
         torch.optim.SGD(model.parameters(), lr=1e-6).step()
 
 
-def rows() -> dict[str, Row | str]:
-    """Each network's training step, watched in several ways, over the plain one."""
+def rows() -> dict[str, dict[str, Row | str]]:
+    """Each network's training step, watched in several ways."""
     found: dict[str, Row | str] = {}
     for name, make in NETWORKS.items():
-        torch.manual_seed(0)
-        given = make()
+        given = placed(make)
         ways = {
             "Monitor(every=1)": partial(loop, every=1),
             "Monitor(every=1, histograms=True)": partial(loop, every=1, histograms=True),
@@ -75,17 +70,7 @@ def rows() -> dict[str, Row | str]:
                 found[f"{way}, {name}"] = ratio(partial(step, *given), partial(loop, *given), 3 if way in SLOW else 7)
             except Exception as error:  # noqa: BLE001  what a peer raises is its own
                 found[f"{way}, {name}"] = f"fails: {type(error).__name__}"
-    given = NETWORKS["50-layer tanh MLP"]()
+    given = placed(NETWORKS["50-layer tanh MLP"])
     hundred = partial(loop, *given, steps=100)
     found["Monitor(every=100), 50-layer tanh MLP, 100 steps"] = ratio(partial(hundred, every=100), hundred, 7)
-    return found
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    with peers():
-        print(table(rows(), LIMITS))
-
-
-if __name__ == "__main__":
-    main()
+    return {"over a plain training loop": found}

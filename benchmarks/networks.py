@@ -1,8 +1,12 @@
 """The networks that are watched, and one step of each."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from benchmarks.ratios import DEVICE
 
 
 class Block(nn.Module):
@@ -46,6 +50,12 @@ def gpt() -> tuple:
 
 
 NETWORKS = {"50-layer tanh MLP": perceptron, "ResNet-18, 8 × 64 × 64": resnet18, "6-layer GPT": gpt}
+
+
+def placed(make: Callable[[], tuple]) -> tuple:
+    """A network from one seed, its inputs and its targets, on the device of the benchmarks."""
+    torch.manual_seed(0)
+    return tuple(each.to(DEVICE) for each in make())
 
 
 def loss(outputs, targets):

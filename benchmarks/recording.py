@@ -1,7 +1,5 @@
 """What it costs to watch a network, and to diagnose one: multiples of a plain forward and backward pass.
 
-python -m benchmarks.recording
-
 Beside `record`: the hooks that a reader would write, and what torchlens and wandb.watch do in the same step, where
 they are installed (the dependency group `bench`).
 """
@@ -10,8 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,11 +17,11 @@ from statistics import median
 import torch
 from torch import nn
 
-from benchmarks.networks import NETWORKS, loss, plain_step, resnet50
+from benchmarks.networks import NETWORKS, loss, placed, plain_step, resnet50
+from benchmarks.ratios import Row, ratio
 from d2lstab import diagnose, record
 
 REPEATS = 15
-Row = tuple[float, float, float]  # median, least and largest ratio
 LIMITS = {
     **{f"record, {name}": most for name, most in zip(NETWORKS, (1.4, 1.15, 1.15))},
     **{f"record(full=True), {name}": most for name, most in zip(NETWORKS, (2.1, 1.3, 1.15))},
@@ -88,25 +85,11 @@ WAYS = {
 SLOW = ("torchlens.trace", 'wandb.watch(log="all")')
 
 
-def seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def ratio(work: Callable[[], None], plain: Callable[[], None], repeats: int = REPEATS) -> Row:
-    """Median, least and largest of work / plain; the two take turns, after one round unmeasured."""
-    work(), plain()
-    ratios = sorted(seconds(work) / seconds(plain) for _ in range(repeats))
-    return median(ratios), ratios[0], ratios[-1]
-
-
 def recording_rows() -> dict[str, Row | str]:
     """Each network's step, watched in several ways, over the plain one; what a way raised where it does not run."""
     rows = {}
     for name, make in NETWORKS.items():
-        torch.manual_seed(0)
-        given = make()
+        given = placed(make)
         for way, step in WAYS.items():
             work, plain = partial(step, *given), partial(plain_step, *given)
             try:
@@ -129,8 +112,7 @@ def memory_rows() -> dict[str, Row]:
 
 def diagnosis_rows() -> dict[str, Row]:
     """A whole diagnosis of ResNet-50 in plain steps, and its peak memory over that of one."""
-    torch.manual_seed(0)
-    given = resnet50()
+    given = placed(resnet50)
     times = ratio(partial(diagnosed_step, *given), partial(plain_step, *given), 3)
     memory = peak_memory("diagnose", "ResNet-50") / peak_memory("plain", "ResNet-50")
     return {
@@ -140,7 +122,7 @@ def diagnosis_rows() -> dict[str, Row]:
 
 
 def peak_memory(way: str, network: str) -> float:
-    """The peak memory in MB of a fresh process that does this once, over what it holds before but the parameters."""
+    """The peak memory in MB of a fresh process that does this once on the CPU, over what it holds before but the parameters."""
     command = [sys.executable, "-m", "benchmarks.recording", way, network]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
@@ -163,14 +145,6 @@ def measure(way: str, network: str) -> None:
     print(peak() - before + parameters)
 
 
-def table(rows: dict[str, Row | str], limits: dict[str, float] = LIMITS) -> str:
-    lines = [f"{'':52} {'ratio':>6} {'(range)':15} limit"]
-    for name, row in rows.items():
-        told = f"{row:>6}" if isinstance(row, str) else f"{row[0]:6.2f} {f'({row[1]:.2f}–{row[2]:.2f})':15}"
-        lines.append(f"{name:52} {told} {limits.get(name, '')}".rstrip())
-    return "\n".join(lines)
-
-
 @contextmanager
 def peers() -> Iterator[None]:
     """A context in which wandb, where it is installed, has a run without a network, in a folder that is thrown away."""
@@ -187,12 +161,13 @@ def peers() -> Iterator[None]:
             yield
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    with peers():
-        rows = recording_rows()
-    print(table({**rows, **memory_rows(), **diagnosis_rows()}))
+def rows() -> dict[str, dict[str, Row | str]]:
+    """Everything that is measured here, by what it is measured against."""
+    return {
+        "over a plain forward and backward pass": {**recording_rows(), **diagnosis_rows()},
+        "over the peak memory of a plain forward and backward pass (on the CPU)": memory_rows(),
+    }
 
 
 if __name__ == "__main__":
-    measure(*sys.argv[1:]) if len(sys.argv) > 1 else main()
+    measure(*sys.argv[1:])

@@ -1,24 +1,19 @@
-"""What the package costs beside the loop a reader would otherwise write: ratios within one run.
-
-    python -m benchmarks.run
-
-Each pair is timed in turn, several times over, on one thread; the table shows the median ratio and its range.
-"""
+"""What the package costs beside the loop a reader would otherwise write."""
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
-from statistics import median
 
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
+from benchmarks.ratios import Row, ratio
 from d2lstab import depth_sweep, digits, he_normal_, mlp, phase_diagram, random_product, seeded, train
 
 REPEATS = 5
+LIMITS = {"import d2lstab": 1.1}
+cheaper = partial(ratio, repeats=REPEATS)
 DATA = digits()
 
 
@@ -119,48 +114,30 @@ def importing(module: str) -> None:
     subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
 
 
-def seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def ratio(loop: Callable[[], None], together: Callable[[], None], per: float = 1.0) -> tuple[float, float, float]:
-    """Median, least and largest of loop / together, times `per`; the two take turns, after one round unmeasured."""
-    loop(), together()
-    ratios = sorted(per * seconds(loop) / seconds(together) for _ in range(REPEATS))
-    return median(ratios), ratios[0], ratios[-1]
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    rows = {
-        "random_product, 10,000 × 101 factors, per trial": ratio(product_loop, product_together, per=10_000 / 200),
-        "phase_diagram, 100 × 100 points, per point": ratio(phases_loop, phases_together, per=10_000 / 25),
-        "depth_sweep, 8 seeds, depth 50, width 256": ratio(sweep_loop, sweep_together),
+def rows() -> dict[str, dict[str, Row]]:
+    """How many times cheaper the package is than each loop, and what it adds to an import."""
+    found = {
+        "random_product, 10,000 × 101 factors, per trial": cheaper(product_loop, product_together, per=10_000 / 200),
+        "phase_diagram, 100 × 100 points, per point": cheaper(phases_loop, phases_together, per=10_000 / 25),
+        "depth_sweep, 8 seeds, depth 50, width 256": cheaper(sweep_loop, sweep_together),
     }
     size = {"seeds": 16, "batch": 32, "steps": 100}
     for batch in (32, 128):
         size = size | {"batch": batch}
         name, loop = f"16 seeds of a 10 × 64 MLP, batch {batch}", partial(training_loop, **size)
-        rows[f"train, {name}"] = ratio(loop, partial(training_together, **size))
-        rows[f"  by vmap(functional_call), batch {batch}"] = ratio(loop, partial(training_mapped, **size))
-        rows[f"  the matrix products alone, batch {batch}"] = ratio(loop, partial(products_alone, **size))
+        found[f"train, {name}"] = cheaper(loop, partial(training_together, **size))
+        found[f"  by vmap(functional_call), batch {batch}"] = cheaper(loop, partial(training_mapped, **size))
+        found[f"  the matrix products alone, batch {batch}"] = cheaper(loop, partial(products_alone, **size))
     for name, change in {
         "1 seed": {"seeds": 1},
         "4 seeds": {"seeds": 4},
         "width 256": {"width": 256, "steps": 20},
     }.items():
         changed = size | {"batch": 32} | change
-        rows[f"train, as above at batch 32, but {name}"] = ratio(
-            partial(training_loop, **changed), partial(training_together, **changed)
-        )
-    print(f"{'how many times cheaper than the plain loop':52} median (range of {REPEATS})")
-    for name, (middle, least, most) in rows.items():
-        print(f"{name:52} {middle:6.1f} ({least:.1f}–{most:.1f})")
-    middle, least, most = ratio(partial(importing, "d2lstab"), partial(importing, "torch"))
-    print(f"\nimport d2lstab takes {middle:.2f} times as long as import torch ({least:.2f}–{most:.2f})")
-
-
-if __name__ == "__main__":
-    main()
+        loop, together = partial(training_loop, **changed), partial(training_together, **changed)
+        found[f"train, as above at batch 32, but {name}"] = cheaper(loop, together)
+    imports = ratio(partial(importing, "d2lstab"), partial(importing, "torch"), REPEATS)
+    return {
+        "the plain loop, over what replaces it (on the CPU)": found,
+        "over import torch": {"import d2lstab": imports},
+    }

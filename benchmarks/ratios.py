@@ -1,0 +1,58 @@
+"""Ratios of times within one run, and the table that shows them."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+
+import torch
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+Row = tuple[float, float, float]  # median, least and largest ratio
+Rows = Mapping[str, Row | str]  # a string says why there is no ratio
+
+
+def seconds(work: Callable[[], None]) -> float:
+    wait()
+    start = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - start
+
+
+def wait() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def ratio(one: Callable[[], None], other: Callable[[], None], repeats: int, *, per: float = 1.0) -> Row:
+    """Median, least and largest of one / other, times `per`; the two take turns, after one round unmeasured."""
+    one(), other()
+    ratios = sorted(per * seconds(one) / seconds(other) for _ in range(repeats))
+    return median(ratios), ratios[0], ratios[-1]
+
+
+def table(groups: Mapping[str, Rows], limits: Mapping[str, float]) -> str:
+    """One line per row, below a line that says against what the rows of a group are measured."""
+    lines = []
+    for against, rows in groups.items():
+        lines += ["", f"{against:72} {'ratio':>6} {'(range)':15} limit"]
+        for name, row in rows.items():
+            told = f"{row:>6}" if isinstance(row, str) else f"{row[0]:6.2f} {f'({row[1]:.2f}–{row[2]:.2f})':15}"
+            lines.append(f"  {name:70} {told} {limits.get(name, '')}".rstrip())
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """The processor, the device of the networks, and the versions, in one line."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    processor = names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+    device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "no GPU"
+    threads = torch.get_num_threads()
+    return (
+        f"{processor}, {os.cpu_count()} cores, {threads} of them used; {device}; {platform.system()}; "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
