@@ -12,6 +12,11 @@ from .arguments import name_of
 from .plotting import new_axes, notebook_shell
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
+# Hides the "Error displaying widget" that stands for the controls where a notebook is opened again in JupyterLab.
+_QUIET = (
+    '<div class="d2lstab-live"><style>.jp-OutputArea-child:has(+ * .d2lstab-live) > .jupyter-widgets:not(:has(*)) '
+    "{ display: none }</style></div>"
+)
 _MOST_BUTTONS = 4
 
 
@@ -21,8 +26,8 @@ def live(draw: Callable[..., Any], axes: Any = None, /, **ranges: Any) -> "LiveF
     axes: what new_axes returns, one or an array; cleared before each drawing. A new one if not given.
     ranges: for each keyword of `draw` either (low, high, start), a slider, of whole numbers if the three are
     whole; or the options to choose from, a list of them or a dict of names and values, the first is the start.
-    In a notebook the last line of a cell shows it: as sliders above the figure where ipywidgets runs,
-    elsewhere as the picture at the start. Elsewhere in Python only that picture is drawn.
+    In a notebook the last line of a cell shows it: as the picture, with sliders above it where ipywidgets runs.
+    Elsewhere in Python only the picture at the start is drawn.
     Raises TypeError if `draw` cannot be called, ValueError for a range that is none of these.
     """
     if not callable(draw):
@@ -56,9 +61,10 @@ class LiveFigure:
             import matplotlib.pyplot as plt
 
             plt.close(self._figure)  # otherwise the end of the cell shows it a second time
-        self._start, self._alt = _png(self._figure), self._figure.get_label()
+        self._picture: bytes | None = _png(self._figure)
         self._figure.set_layout_engine("none")  # as laid out now: axes that stay put, and a faster picture
         self._box = self._widgets()
+        self._shown = None
 
     def set(self, **values: Any) -> "LiveFigure":
         """This figure, drawn again with the values given; what `draw` raises is shown in place of the picture.
@@ -78,24 +84,42 @@ class LiveFigure:
                 ax.set_axis_off()
             text = f"No picture for {shown}\n\n{fill(f'{type(error).__name__}: {error}', 70)}"
             self._message = self._figure.text(0.5, 0.5, text, ha="center", va="center")
+        self._picture = None
         if self._box is not None:
-            self._image.value = _png(self._figure, compress_level=1)
             self._text.value = _unseen(self._figure.get_label())
+        if self._shown is not None:
+            data, metadata = self._repr_mimebundle_()
+            self._shown.update(data, metadata=metadata, raw=True)
         return self
 
     def __repr__(self) -> str:
         return f"LiveFigure({', '.join(f'{name}: {_text(range_)}' for name, range_ in self._ranges.items())})"
 
+    def _ipython_display_(self) -> None:
+        """Shows the controls and, as an output of its own that follows them, the picture.
+
+        Both in one output would leave neither where a notebook that was run and stored is opened again.
+        """
+        from IPython.display import DisplayHandle, display
+
+        if self._box is not None:
+            display({_VIEW: {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}}, raw=True)
+            display({"text/html": _QUIET}, raw=True)
+        data, metadata = self._repr_mimebundle_()
+        self._shown = self._shown or DisplayHandle()  # the same wherever it is shown, so that all of them follow
+        self._shown.display(data, metadata=metadata, raw=True)
+
     def _repr_mimebundle_(self, **_) -> tuple[dict, dict]:
-        """What a front end may show: the controls if they run there, else the picture at the start.
+        """The picture as it is now, for any front end.
 
         The text is the same in every run, so that a stored notebook can be compared with a new one.
         """
+        if self._picture is None:
+            self._picture = _png(self._figure, compress_level=1)
         width, height = (round(size * self._figure.dpi) for size in self._figure.get_size_inches())
-        data: dict[str, Any] = {"text/plain": repr(self), "image/png": b64encode(self._start).decode()}
-        if self._box is not None:
-            data[_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
-        return data, {"image/png": {"width": width, "height": height, **({"alt": self._alt} if self._alt else {})}}
+        size, alt = {"width": width, "height": height}, self._figure.get_label()
+        data = {"text/plain": repr(self), "image/png": b64encode(self._picture).decode()}
+        return data, {"image/png": size | ({"alt": alt} if alt else {})}
 
     def _clear(self) -> None:
         """Empties the figure: what `draw` added beside the axes, such as colour bars, goes too."""
@@ -109,20 +133,17 @@ class LiveFigure:
             ax.grid(True)
 
     def _widgets(self):
-        """The controls above the picture, or None without ipywidgets."""
+        """The controls, or None without ipywidgets."""
         try:
             import ipywidgets
         except ImportError:
             return None
-        width = f"{self._figure.get_size_inches()[0] * self._figure.dpi:.0f}px"
-        layout = ipywidgets.Layout(width=width, max_width="100%")
-        self._image = ipywidgets.Image(value=self._start, format="png", layout=layout)
-        self._text = ipywidgets.HTML(_unseen(self._alt))
+        self._text = ipywidgets.HTML(_unseen(self._figure.get_label()))
         for name, range_ in self._ranges.items():
             self.controls[name] = control = _control(ipywidgets, name, range_)
             # A slider that is dragged waits for the last picture, then sends only its newest value.
             control.observe(lambda change, name=name: self.set(**{name: change["new"]}), "value")
-        return ipywidgets.VBox([*self.controls.values(), self._image, self._text])
+        return ipywidgets.VBox([*self.controls.values(), self._text])
 
 
 def _checked(name: str, given: Any) -> Any:

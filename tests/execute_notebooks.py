@@ -19,7 +19,7 @@ FOLDER = ROOT / "notebooks"
 CACHE = ROOT / ".cache"
 PICTURE = ROOT / ".github" / "picture.png"  # the README's: the figure of the cell tagged readme-picture
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-CONTROLS = "application/vnd.jupyter.widget-view+json"  # random names of widgets; the picture beside it stays
+CONTROLS = "application/vnd.jupyter.widget-view+json"  # random names of widgets, which only run in their kernel
 KEPT_CELL_METADATA = {"tags", "jupyter"}  # `jupyter` folds the solutions of exercises
 
 
@@ -44,8 +44,10 @@ def execute(path: Path) -> bool:
     for index, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{index:02d}"
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA}
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop(CONTROLS, None)
+        if cell.cell_type == "code":
+            for output in cell.outputs:
+                output.get("data", {}).pop(CONTROLS, None)
+            cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
     nbformat.validate(notebook)
     for cell in notebook.cells:
         if "readme-picture" in cell.metadata.get("tags", []):

@@ -6,8 +6,10 @@ from base64 import b64decode
 from io import BytesIO
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 
 from d2lstab import LiveFigure, alt_text, live, new_axes
 
@@ -40,11 +42,6 @@ def picture(figure: LiveFigure) -> bytes:
     return b64decode(figure._repr_mimebundle_()[0]["image/png"])
 
 
-def shown(figure: LiveFigure) -> np.ndarray:
-    """The pixels that the widget shows at this moment."""
-    return pixels(figure._box.children[-2].value)
-
-
 def heights(figure: LiveFigure) -> list[float]:
     return [drawn.get_ydata()[-1] for drawn in figure.axes.lines]
 
@@ -61,7 +58,7 @@ def test_a_control_that_is_moved_draws_its_value_and_keeps_the_others(name, valu
     figure = live(line, height=(1, 9, 4), bend=(0.0, 2.0, 0.5))
     figure.controls[name].value = value
     assert figure.values == {"height": 4, "bend": 0.5} | {name: value}
-    np.testing.assert_array_equal(shown(figure), drawn_with(**figure.values))
+    np.testing.assert_array_equal(pixels(picture(figure)), drawn_with(**figure.values))
 
 
 def test_what_was_drawn_before_is_gone_whatever_it_was():
@@ -125,7 +122,7 @@ def test_an_error_is_said_in_place_of_the_picture_and_the_next_value_draws_again
     assert heights(figure) == []
     figure.controls["height"].value = 5
     assert heights(figure) == [5] and not figure.axes.figure.texts
-    np.testing.assert_array_equal(shown(figure), drawn_with(height=5))
+    np.testing.assert_array_equal(pixels(picture(figure)), drawn_with(height=5))
 
 
 def test_an_error_at_the_start_is_raised():
@@ -133,16 +130,34 @@ def test_an_error_at_the_start_is_raised():
         live(lambda ax, height: line(ax, 1 / height), height=(0, 1, 0))
 
 
-def test_a_front_end_gets_the_controls_a_picture_with_its_text_and_a_line_that_never_changes():
+def test_a_front_end_gets_the_picture_of_now_with_its_text_and_a_line_that_never_changes():
     figure = live(line, new_axes(figsize=(5, 3)), height=(1, 9, 4))
     figure.controls["height"].value = 7
     data, metadata = figure._repr_mimebundle_()
     assert data["text/plain"] == repr(figure) == "LiveFigure(height: 4 of 1 to 9)"
-    assert data[VIEW]["model_id"] == figure._box.model_id
-    assert metadata["image/png"]["width"] == 500
+    assert metadata["image/png"] == {"width": 500, "height": 300, "alt": "A line that rises to 7."}
     assert pixels(picture(figure)).shape[:2] == (600, 1000)
-    assert metadata["image/png"]["alt"] == "A line that rises to 4."
-    assert "A line that rises to 7." in figure._box.children[-1].value
+    assert "A line that rises to 7." in figure._text.value
+
+
+def test_a_notebook_shows_the_controls_apart_from_the_picture_which_follows_them_in_every_cell():
+    """A stored view of controls shows nothing when it is opened again: no picture may be an alternative to it."""
+    define = """
+import d2lstab
+def line(ax, height):
+    ax.plot([0, height]), ax.set(ylim=(0, 10)), d2lstab.alt_text(ax, f"Up to {height}.")
+figure = d2lstab.live(line, height=(1, 9, 4))
+figure"""
+    sources = [define, "figure", "figure.controls['height'].value = 7", "d2lstab.live(line, height=[7])"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=120, kernel_name="python3", store_widget_state=False).execute()
+    first, second, change, other = ([output.data for output in cell.outputs] for cell in notebook.cells)
+    for outputs in (first, second):
+        assert [sorted(data) for data in outputs] == [[VIEW], ["text/html"], ["image/png", "text/plain"]]
+        now, expected = (pixels(b64decode(data[-1]["image/png"])) for data in (outputs, other))
+        np.testing.assert_array_equal(now, expected)
+    assert notebook.cells[0].outputs[-1].metadata["image/png"]["alt"] == "Up to 7."
+    assert not change
 
 
 def test_without_widgets_there_is_the_picture():

@@ -100,6 +100,18 @@ def test_every_link_to_another_chapter_leads_somewhere(path):
         assert (FOLDER / target).exists(), target
 
 
+@every_notebook
+def test_it_begins_with_its_length_and_its_neighbours(path):
+    place, title = PATHS.index(path), {each: read(each).cells[0].source.splitlines()[0][2:] for each in PATHS}
+    links = [f"previous: [{title[each]}]({each.name})" for each in PATHS[:place][-1:]]
+    links += [f"next: [{title[each]}]({each.name})" for each in PATHS[place + 1 :][:1]]
+    below = read(path).cells[0].source.splitlines()[2]
+    assert below.strip("*").split(" · ")[1:] == links
+    minutes, seconds = map(int, re.findall(r"(\d+) minutes to read, (\d+) seconds to run", below)[0])
+    assert abs(len(re.findall(r"\w+", prose(path))) / 120 - minutes) < 4  # words a minute, among figures and formulas
+    assert seconds <= 60
+
+
 @every_chapter
 def test_a_chapter_claims_and_ends_as_chapters_do(path):
     code = "\n".join(cell.source for cell in code_cells(path))
@@ -107,6 +119,10 @@ def test_a_chapter_claims_and_ends_as_chapters_do(path):
     headings = re.findall(r"^## (.*)$", prose(path), re.MULTILINE)
     assert headings[-3:] == ["Summary", "Exercises", "Sources"]
     assert all(heading.endswith("?") for heading in headings[:-3]), "a section asks a question"
+    summary = prose(path).partition("## Summary")[2].partition("## Exercises")[0]
+    assert "**Now you can** " in summary
+    following = PATHS[PATHS.index(path) + 1 :][:1]
+    assert [each.name for each in following] == re.findall(r"The next chapter asks: \[.*\]\((.*)\)", summary)
 
 
 @every_chapter
