@@ -3,10 +3,11 @@
     python -m benchmarks.trainability
 
 For each plan (small and large networks): area under the curve and balanced accuracy on the 150 labelled networks with
-the constants as they are, and with constants found without the family, or the depths, that is scored. Then the cost
-on ResNet-50, in plain steps.
+the constants as they are, and with constants found without the family, or the depths, that is scored. Then how the
+verdict of `diagnose` agrees with the labels, and the cost on ResNet-50, in plain steps.
 """
 
+from collections import Counter
 from time import process_time
 from unittest.mock import patch
 
@@ -15,6 +16,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 
+from d2lstab import diagnose
 from d2lstab.diagnosis import trainability as subject
 from tests.labelled_networks import configurations, network, samples
 
@@ -81,6 +83,20 @@ def table(name: str, plan) -> None:
         print("constants", [round(value, 2) for value in fitted(quantities.double(), labels).tolist()])
 
 
+def verdicts() -> None:
+    """How often networks with each pair of labels are healthy, warned about, or at fault."""
+    columns, found = ("healthy", "warning", "fault"), Counter()
+    for config in configurations():
+        findings = diagnose(network(config), *samples(config), F.cross_entropy).findings
+        labels = "/".join(
+            "-" if config[f"{which}_label"] is None else str(config[f"{which}_label"]) for which in ("sgd", "adam")
+        )
+        found[labels, findings[0].severity if findings else "healthy"] += 1
+    print(f"\ntrains with SGD/Adam {'':12}" + "".join(f"{each:>10}" for each in columns))
+    for labels in sorted({labels for labels, _ in found}):
+        print(f"{labels:34}" + "".join(f"{found[labels, each]:10}" for each in columns))
+
+
 def cost(batch: int = 32, pixels: int = 64) -> None:
     """What the look costs on ResNet-50, in plain steps of the same batch."""
     from torchvision.models import resnet50
@@ -101,4 +117,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for name, plan in zip(("small networks", "large networks"), subject._PLANS):
         table(name, plan)
+    verdicts()
     cost()

@@ -17,7 +17,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("change", SAME)
-@pytest.mark.parametrize("fault", ["symmetric", "dead", "input_scale", "exploding", "vanishing"])
+@pytest.mark.parametrize("fault", ["symmetric", "dead", "input_scale", "exploding", "vanishing", "chaotic"])
 def test_the_verdict_does_not_depend_on_the_scale_of_the_loss_the_batch_or_the_format(fault, change):
     tensors, losses = SAME[change]
     model, inputs, targets, loss, _ = SICK[fault]()

@@ -34,10 +34,10 @@ def strayed(subject: Subject, output: Tensor | None) -> float:
             return x
         other = x.roll(1, 0)
         both = (x != 0) & (other != 0)  # padding stays: what divides by a size would make much of a first trace
-        step = amount * both * (other - x)
-        steps.append(float(norm(step)))
+        made = x + both * (amount * (other - x))
+        steps.append(float(norm(made - x)))  # as rounded
         ways.append(float(norm(x - x.mean(0))) * sqrt(2))  # two samples differ by √2 standard deviations
-        return x + step
+        return made
 
     with torch.no_grad(), suppress(Exception):  # some models refuse inputs that are not what they were
         moved = floating(subject.forward(each_tensor(changed, inputs), each_tensor(changed, keywords)))

@@ -21,7 +21,6 @@ from .origin import backward_origin, forward_origin
 from .report import Diagnosis
 from .subject import Loss, Subject, subject_of
 from .trainability import trainability
-from .trial import attempt
 
 
 def diagnose(
@@ -36,10 +35,10 @@ def diagnose(
 
     inputs: a batch as the model takes it, a tensor, a tuple of arguments or a dict of keywords. loss(outputs,
     targets) is a scalar; without it, cross-entropy for classes, the squared error for numbers of the outputs'
-    shape, and without targets a random combination of the outputs. optimizer: of this model; a few of its steps are
-    tried on copies of the parameters.
-    Activations are seen as modules or functions; what one fused call does inside is not, such as the softmax of
-    F.scaled_dot_product_attention.
+    shape, and without targets a random combination of the outputs. optimizer: of this model; 3 of its steps, 30
+    where they are cheap, are tried on copies of the parameters.
+    Activations are seen as modules or functions, attention in softmax, nn.MultiheadAttention and
+    F.scaled_dot_product_attention; what another fused call does inside is not.
     The model runs in the mode it is in, and is afterwards bit for bit as it was; so are the optimizer and the
     random streams.
     Raises TypeError for a model, optimizer or loss that is none, ValueError for a model without trained parameters,
@@ -87,7 +86,7 @@ def gathered(subject: Subject) -> Evidence:
         evidence.broken, evidence.origin = "backward", backward_origin(subject)
     else:
         evidence.forget_gradients()
-        evidence.trial = attempt(subject)
+        evidence.trial = evidence.tried() if subject.optimizer is not None else None
         loss = (
             subject.loss if subject.targets is not None else None
         )  # a loss of outputs alone cannot tell samples apart

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, isnan, nan, prod, sqrt
+from math import inf, isfinite, isnan, nan, prod, sqrt
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,11 @@ from ..recording.statistics import norm, tensors_in
 from .answers import chance, spread
 from .chaos import strayed
 from .examination import Look, examine
+from .expectation import LAYERS
 from .origin import Origin
 from .subject import Subject
 from .trainability import Trainability
-from .trial import Trial, attempt
+from .trial import LONG, SHORT, Trial, attempt
 
 NOT_MEASURED = Trainability(nan, nan, note="a pass is not finite")
 
@@ -71,9 +72,14 @@ class Evidence:
         known = [spread(self.look.output, self.subject.batch), *given]
         return max((value for value in known if not isnan(value)), default=nan)
 
-    def tried(self, steps: int, factor: float = 1.0) -> Trial:
-        """The trial with so many steps of the optimizer, which there must be, at its learning rates times the factor."""
-        trial = attempt(self.subject, steps, factor)
+    def tried(self, factor: float = 1.0, steps: int = 0) -> Trial:
+        """The trial of the optimizer, which there must be, at its learning rates times the factor.
+
+        Without a number, so many steps as a network of this size is tried with.
+        """
+        least = min(self.first.loss, self.chance if self.chance > 0 else inf)
+        enough = 0.1 * least if least > 0 else -inf
+        trial = attempt(self.subject, steps or (LONG if self.small else SHORT), factor, enough)
         assert trial is not None
         return trial
 
@@ -85,7 +91,17 @@ class Evidence:
     @cached_property
     def small(self) -> bool:
         """Whether trying this network again and again is cheap."""
-        return sum(each.numel() for each in self.subject.model.parameters()) <= 1e7
+        size = sum(each.numel() for each in self.subject.model.parameters())
+        return size <= 1e7 and sum(map(self._multiplications, self.rows)) <= 1e9
+
+    def _multiplications(self, row: SignalRow) -> float:
+        """What a layer's call costs, on the way forward; 0 where it is little, or not known."""
+        module = self.modules.get(row.name)
+        if isinstance(module, LAYERS):
+            return prod(row.shape) * module.weight[0].numel()
+        if isinstance(module, nn.RNNBase):
+            return prod(row.shape[:-1]) * sum(each.numel() for each in module.parameters())
+        return 0
 
     @cached_property
     def input(self) -> Tensor | None:
@@ -112,9 +128,15 @@ class Evidence:
             if gradient is not None and are_copies(named[name]) and are_copies(gradient)
         ]
 
+    @cached_property
+    def untouched(self) -> set[str]:
+        """The names of trained weights without a gradient, or with one that is 0 everywhere."""
+        gradients = self.look.gradients.items()
+        return {name for name, gradient in gradients if gradient is None or not gradient.any()}
+
     def forget_gradients(self) -> None:
         """Frees the gradients, after all that is learnt from them: they are as large as the model."""
-        _ = self.look, self.copied
+        _ = self.look, self.copied, self.untouched
         self.first.gradients.clear()
         self.look.gradients.clear()
 

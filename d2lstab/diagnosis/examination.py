@@ -1,12 +1,13 @@
 """One look at a network: its outputs, loss, signals and gradients on one batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..recording import Signals, record
 from .answers import each_tensor
+from .attention import Gaze, gazes_of
 from .subject import Subject, floating, fresh_inputs
 
 
@@ -19,6 +20,7 @@ class Look:
     loss: float
     signals: Signals
     gradients: dict[str, Tensor | None]  # by parameter; None where the loss does not depend on it
+    gazes: list[Gaze] = field(default_factory=list)  # one for each call of attention
 
 
 def examine(subject: Subject) -> Look:
@@ -36,13 +38,21 @@ def _look(subject: Subject) -> Look:
     torch.manual_seed(0)
     leaves, inputs, keywords = fresh_inputs(subject)
     with record(subject.model, full=True) as signals:
-        outputs = subject.forward(inputs, keywords)
+        with gazes_of(subject.model) as gazes:
+            outputs = subject.forward(inputs, keywords)
         loss = subject.checked_loss(outputs)
         named = {name: each for name, each in subject.model.named_parameters() if each.requires_grad}
         found = gradients_of(subject, loss, [*named.values(), *leaves])
-    return Look(
-        floating(outputs), each_tensor(Tensor.detach, outputs), float(loss.detach()), signals, dict(zip(named, found))
-    )
+    told = each_tensor(Tensor.detach, outputs)
+    return Look(floating(outputs), told, float(loss.detach()), signals, dict(zip(named, found)), gazes.found)
+
+
+def loss_now(subject: Subject) -> float:
+    """The loss with the parameters as they are, and the same random numbers."""
+    torch.manual_seed(0)
+    _, inputs, keywords = fresh_inputs(subject)
+    with torch.no_grad():
+        return float(subject.loss_of(subject.forward(inputs, keywords)))
 
 
 def gradients_of(subject: Subject, loss: Tensor, leaves: list[Tensor]) -> list[Tensor | None]:

@@ -39,21 +39,26 @@ def critical_gain(model: nn.Module) -> float:
     return critical_scale(found[0]) if found else sqrt(2)
 
 
-def scale_advice(evidence) -> tuple[str, str]:
-    """How the weights compare with the critical scale, for the evidence, and the initialization that has it."""
+def scales(evidence) -> tuple[str, list[tuple[str, float, int, float]]]:
+    """The activation that is called most, and of each hidden layer label, std, fan_in and σ_w over the critical one."""
     kinds = Counter(row.kind for row in evidence.rows if row.kind in NAMED or row.kind in _RECTIFIERS)
     kind = kinds.most_common(1)[0][0] if kinds else "a linear network"
-    layers = [
-        (row.label, float(norm(module.weight.detach())) / sqrt(module.weight.numel()), fans(module).fan_in)
-        for row in evidence.rows
-        if isinstance(module := evidence.modules.get(row.name), LAYERS) and row.call == 1 and module.weight.numel() > 1
-    ]
-    critical = critical_scale(kind)
-    hidden = layers[:-1] or layers
-    off = [each for each in hidden if not 0.8 < each[1] * sqrt(each[2]) / critical < 1.25]
+    layers = []
+    for row in evidence.rows:
+        module = evidence.modules.get(row.name)
+        if isinstance(module, LAYERS) and row.call == 1 and module.weight.numel() > 1:
+            std, fan_in = sqrt(mean_square(module.weight)), fans(module).fan_in
+            layers.append((row.label, std, fan_in, std * sqrt(fan_in) / critical_scale(kind)))
+    return kind, layers[:-1] or layers
+
+
+def scale_advice(evidence) -> tuple[str, str]:
+    """How the weights compare with the critical scale, for the evidence, and the initialization that has it."""
+    kind, hidden = scales(evidence)
+    critical, off = critical_scale(kind), [each for each in hidden if not 0.8 < each[3] < 1.25]
     if not off:
         return "", "nn.LayerNorm or nn.BatchNorm1d before each activation, or residual connections"
-    (_, std, fan_in), where = off[0], off[0][0] if len(off) == 1 else f"{off[0][0]} … {off[-1][0]}"
+    (_, std, fan_in, _), where = off[0], off[0][0] if len(off) == 1 else f"{off[0][0]} … {off[-1][0]}"
     if kind in ("Sigmoid", "Softplus", "Hardsigmoid", "LogSigmoid"):
         return f"; weights have std {std:.3g} ({where})", (
             "nn.BatchNorm1d before each activation, or nn.Tanh or nn.ReLU in its place: no scale of weights is critical here"

@@ -38,6 +38,8 @@ def reinitialized(model: nn.Module, seed: int = 0) -> nn.Module:
         if isinstance(module, nn.RNNBase):
             for name, parameter in module.named_parameters():
                 _draw_recurrent(name, parameter, generator)
+                if name.startswith("weight_hh") and getattr(module, "nonlinearity", "") == "relu":
+                    nn.init.eye_(parameter)  # through rectifiers rotations shrink; Le et al. 2015, arXiv:1504.00941
     return model
 
 

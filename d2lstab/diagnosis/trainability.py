@@ -109,7 +109,7 @@ def trainability(model: nn.Module, inputs: Any, targets: Any, loss: Callable[...
 
     The model, its buffers and gradients, and the random streams stay as they are. The cost is 100 steps of at most
     32 samples where a pass forward through them takes up to 5·10⁸ operations; beyond, 18 steps of a quarter of the
-    batch, at most 32 samples: 13 plain steps on ResNet-50 with 32 images of 64². Not measured are more than 50
+    batch, at most 32 samples: 12 to 15 plain steps on ResNet-50 with 32 images of 64². Not measured are more than 50
     million parameters, batches of fewer than 4 samples (beyond 5·10⁸ operations, 32) and targets that are all the
     same. What is not measured is NaN, with the reason in `note`; nothing is raised for the model's sake.
     """

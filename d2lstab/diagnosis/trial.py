@@ -4,7 +4,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import inf, isfinite, nan
 
 import torch
 from torch import Tensor
@@ -14,10 +14,12 @@ from .answers import deviation, each_tensor, gain
 from .examination import gradients_of
 from .subject import Subject, floating, fresh_inputs
 
+SHORT, LONG = 3, 30  # steps, of large networks and of small ones, where rates are told that raise the loss only later
+
 
 @dataclass
 class Trial:
-    """What a few steps on the same batch did."""
+    """What a few steps on the same batch did, up to where they have learnt it."""
 
     losses: list[float]  # before the first step, and after each
     update_ratio: dict[str, float]  # ‖Δw‖ / ‖w‖ of the first step, by parameter
@@ -31,9 +33,10 @@ class Trial:
         return not all(map(isfinite, self.losses))
 
 
-def attempt(subject: Subject, steps: int = 5, factor: float = 1.0) -> Trial | None:
+def attempt(subject: Subject, steps: int, factor: float = 1.0, enough: float = -inf) -> Trial | None:
     """The trial of the subject's optimizer, its rates times the factor, on borrowed parameters; None without one.
 
+    It ends when the loss is below `enough`: what comes after a batch is known by heart is seldom met in training.
     The optimizer is copied with its state: neither it, nor a scheduler that wraps it, notices.
     """
     if subject.optimizer is None:
@@ -53,7 +56,7 @@ def attempt(subject: Subject, steps: int = 5, factor: float = 1.0) -> Trial | No
             losses.append(float(loss.detach()))
             deviations.append(deviation(floating(outputs), subject.batch)[0])
             gains.append(gain(subject, each_tensor(Tensor.detach, outputs), losses[-1]))
-            if step == steps or not isfinite(losses[-1]):
+            if step == steps or not isfinite(losses[-1]) or losses[-1] < enough:
                 break
             for parameter, gradient in zip(trainable.values(), gradients_of(subject, loss, list(trainable.values()))):
                 parameter.grad = gradient

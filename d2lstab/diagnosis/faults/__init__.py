@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ..evidence import Evidence
 from ..findings import Finding
 from .chaotic import chaotic
+from .cut import cut_off
 from .death import dead
 from .depth import exploding, untrainable, vanishing
 from .non_finite import non_finite
@@ -41,4 +42,4 @@ RULES: tuple[Rule, ...] = (
 )
 
 # Asked where these find nothing.
-LAST_RULES: tuple[Rule, ...] = (untrainable, chaotic)
+LAST_RULES: tuple[Rule, ...] = (cut_off, untrainable, chaotic)

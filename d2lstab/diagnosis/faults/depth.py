@@ -8,6 +8,7 @@ from ..evidence import Evidence
 from ..expectation import scale_advice
 from ..findings import Finding
 from ..repairs import normalized, reinitialized
+from .time import growing
 
 _LEAST_SPREAD = 5e-3  # of outputs between samples: networks below it hardly ever train
 _LEAST_SENSITIVITY = 1e-3
@@ -16,7 +17,11 @@ _UNLIKELY = 0.35  # below the even odds, for nothing else is wrong
 
 
 def exploding(evidence: Evidence) -> Finding | None:
-    """Signals that grow by orders of magnitude on the way forward, or gradients on the way back."""
+    """Signals that grow by orders of magnitude on the way forward, or gradients on the way back, by layers or by time."""
+    return _over_depth(evidence) or growing(evidence)
+
+
+def _over_depth(evidence: Evidence) -> Finding | None:
     rows = [row for row in evidence.rows if 0 < row.moment < inf and row.gradient >= 0]
     if len(rows) < 4:
         return None

@@ -4,8 +4,35 @@ from ..evidence import Evidence
 from ..findings import Finding
 from ..repairs import normalized, reinitialized
 
+_SHARP = 0.93  # mean Σ p²: transformers that begin at 0.88 are slow at first and then train, at 0.97 some never do
+
 
 def saturated(evidence: Evidence) -> Finding | None:
+    """Bounded activations, or attention, that are flat almost everywhere."""
+    return _activations(evidence) or _attention(evidence)
+
+
+def _attention(evidence: Evidence) -> Finding | None:
+    """Attention of which each query looks at a single key, by the size of its logits alone."""
+    gazes = [(gaze, float(gaze.sharpness)) for gaze in evidence.first.gazes]
+    sharp = [each for each in gazes if each[1] > _SHARP]
+    if not sharp or len(sharp) < len(gazes) / 3:
+        return None
+    gaze, sharpness = sharp[0]
+    return Finding(
+        "saturated",
+        gaze.layer,
+        f"attention has logits of standard deviation {float(gaze.size):.2g}, so the softmax is at an end for nearly every "
+        f"query, in {len(sharp)} of {len(gazes)} calls: Σ p² over {gaze.keys} keys is {sharpness:.2f}, "
+        f"near {1 / gaze.keys:.2g} is expected",
+        "nn.init.xavier_uniform_ for the weights of queries and keys, logits over sqrt(width of a head), or both normalized",
+        sharpness,
+        1 / gaze.keys,
+        severity="fault" if evidence.trains < 0.5 else "warning",
+    )
+
+
+def _activations(evidence: Evidence) -> Finding | None:
     """Bounded activations of which most entries are on their flat part."""
     rows = [
         row for row in evidence.rows if row.kind in ("Sigmoid", "Tanh", "Hardtanh", "Hardsigmoid", "Softsign", "RNN")

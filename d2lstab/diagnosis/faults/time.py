@@ -1,24 +1,63 @@
 """What the length of a sequence does to gradients."""
 
+from math import isfinite, sqrt
+
+from ...recording import SignalRow
 from ..evidence import Evidence
 from ..findings import Finding
+from ..repairs import reinitialized
+
+_MOST_GROWTH = 1e3
+_MOST_FELT = 10  # relative change of the loss per relative change of one time step
+_LEAST = 1e-4  # of the largest gradient: what is less is not heard
+
+
+def growing(evidence: Evidence) -> Finding | None:
+    """Recurrent layers through which gradients grow by orders of magnitude, from step to step."""
+    for row in _recurrent(evidence):
+        growth = sqrt(max(row.time) / max(min(row.time[0], row.time[-1]), 1e-300))
+        if growth > _MOST_GROWTH and _felt(evidence, row) > _MOST_FELT:
+            return Finding(
+                "exploding",
+                row.label,
+                f"from one end of {len(row.time)} time steps to the other the gradient grows {growth:.2g}-fold; "
+                "about the same size is expected",
+                "nn.init.orthogonal_ for the recurrent weight (with ReLU nn.init.eye_), nn.LSTM or nn.GRU; nn.utils.clip_grad_norm_",
+                growth,
+                1.0,
+                repairs=(reinitialized,),
+            )
+    return None
 
 
 def forgetting(evidence: Evidence) -> Finding | None:
     """Recurrent layers whose loss does not feel the early time steps."""
-    for row in evidence.look.signals.rows:
-        if len(row.time) < 20 or max(row.time) <= 0:
+    for row in _recurrent(evidence):
+        if len(row.time) < 20 or _felt(evidence, row) > _MOST_FELT:  # where much is felt, one end explodes
             continue
         steps = row.time if row.time[-1] >= row.time[0] else row.time[::-1]
-        reach = next(index for index, value in enumerate(steps) if value > 1e-8 * max(steps))
+        reach = next(index for index, value in enumerate(steps) if value > _LEAST**2 * max(steps))
         if reach >= 0.5 * len(steps):
             return Finding(
                 "vanishing",
                 row.label,
                 f"the loss feels the last {len(steps) - reach} of {len(steps)} time steps: at the first the gradient is "
-                f"{(steps[0] / max(steps)) ** 0.5:.1g} of the largest; all steps are expected to count",
+                f"{sqrt(steps[0] / max(steps)):.1g} of the largest; all steps are expected to count",
                 "nn.LSTM with its forget bias at 1 or more, an orthogonal or identity recurrent weight, or shorter sequences",
-                (steps[0] / max(steps)) ** 0.5,
+                sqrt(steps[0] / max(steps)),
                 1.0,
             )
     return None
+
+
+def _recurrent(evidence: Evidence) -> list[SignalRow]:
+    """The rows whose gradients were measured for each time step, and are not all 0."""
+    return [row for row in evidence.look.signals.rows if row.time and max(row.time) > 0 and isfinite(max(row.time))]
+
+
+def _felt(evidence: Evidence, row: SignalRow) -> float:
+    """‖g‖ ‖x‖ over the loss, for the time step at which it is largest."""
+    rows, module = evidence.look.signals.rows, evidence.modules.get(row.name)
+    moment = evidence.input_moment if row.source is None else rows[row.source].moment
+    features = getattr(module, "input_size", 1) * (evidence.subject.batch or 1)
+    return sqrt(max(row.time) * moment * features) / evidence.scale
