@@ -16,7 +16,7 @@ LIMITS = {
     "Monitor(every=100), 50-layer tanh MLP, 100 steps": 1.02,
 }
 BESIDE = ("forward hooks with .item()", 'wandb.watch(log="all")')
-STEPS = 5  # in one measurement: a monitor gets ready for the next step at the end of each
+STEPS = 20  # in one measurement: a loop is watched from its beginning to its end
 
 
 def loop(model, inputs, targets, *, steps: int = STEPS, every: int = 0, histograms: bool = False) -> None:

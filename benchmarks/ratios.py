@@ -1,5 +1,6 @@
 """Ratios of times within one run, and the table that shows them."""
 
+import gc
 import os
 import platform
 import time
@@ -28,9 +29,15 @@ def wait() -> None:
 
 
 def ratio(one: Callable[[], None], other: Callable[[], None], repeats: int, *, per: float = 1.0) -> Row:
-    """Median, least and largest of one / other, times `per`; the two take turns, after one round unmeasured."""
+    """Median, least and largest of one / other, times `per`; the two take turns, after one round unmeasured.
+
+    What was made before is left aside by the garbage collector: it costs the more, the more was imported for others.
+    """
     one(), other()
+    gc.collect()
+    gc.freeze()
     ratios = sorted(per * seconds(one) / seconds(other) for _ in range(repeats))
+    gc.unfreeze()
     return median(ratios), ratios[0], ratios[-1]
 
 

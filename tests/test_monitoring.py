@@ -276,6 +276,17 @@ def test_sparse_gradients_and_frozen_parameters():
     assert float(signals.update_norm[0, 0]) == pytest.approx(0.5 * float(expected), rel=1e-5)
 
 
+def test_a_layer_that_is_unfrozen_in_mid_run_is_measured_from_then_on():
+    model = network()
+    optimizer = SGD(model.parameters(), 0.1)
+    model.layer1.requires_grad_(False)
+    signals = watched(model, optimizer, 4, before=lambda step: model.layer1.requires_grad_(step >= 2)).signals
+    place = signals.weights.index("layer1.linear.weight")
+    # What is watched in a step was chosen at the end of the step before.
+    assert signals.update_norm[:, place].isnan().tolist() == [True, True, True, False]
+    assert not signals.update_norm[:, signals.weights.index("output.weight")].isnan().any()
+
+
 def test_gradients_of_a_scaled_loss_are_divided_by_the_scale():
     records = []
     for scale in (1.0, 1024.0):

@@ -75,7 +75,8 @@ class Monitor:
         first = self._group is None or dist.get_rank(self._group) == 0
         self._vigil = Vigil(tell if first else None)
         self._inside = False
-        self._recorder: StepRecorder | None = None
+        self._recorder: StepRecorder | None = None  # stays for the next step if that is recorded too
+        self._weights: Weights | None = None
         self._step = ExitStack()  # what ends with the step that is being recorded
 
     def __enter__(self) -> "Self":
@@ -83,7 +84,10 @@ class Monitor:
             raise RuntimeError("this Monitor is already in use\nexpected one `with` block at a time")
         self._inside = True
         self._modules = {name: id(module) for name, module in named_modules(self.model)}
-        self._watch_if_due()
+        with ExitStack() as otherwise:
+            otherwise.callback(self._look_away)
+            self._watch_if_due()
+            otherwise.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -102,13 +106,12 @@ class Monitor:
                 "Monitor.step() outside of its `with` block\nexpected `with Monitor(model) as monitor:` around the loop"
             )
         self.steps += 1
-        try:
-            if self._recorder is not None:
-                self._record(self._recorder, loss, scale)
+        with ExitStack() as otherwise:
+            otherwise.callback(self._look_away)
+            if self._recorder is not None and self._weights is not None:
+                self._record(self._recorder, self._weights, loss, scale)
             self._watch_if_due()
-        except BaseException:
-            self._look_away()
-            raise
+            otherwise.pop_all()
 
     @property
     def signals(self) -> TrainingSignals:
@@ -136,7 +139,7 @@ class Monitor:
             self._recorder = StepRecorder(histograms=self.histograms)
             self._recorder.watch(self.model, None)
         self._recorder.begin()
-        self._weights = Weights(self.model, self.optimizer)
+        self._weights = Weights(self.model, self.optimizer, self._weights.copies if self._weights else ())
         self._step.callback(self._weights.forget)
         self._step.enter_context(eager())
 
@@ -144,10 +147,10 @@ class Monitor:
         self._step.close()
         if self._recorder is not None:
             self._recorder.close()
-        self._recorder = None
+        self._recorder = self._weights = None
 
-    def _record(self, recorder: StepRecorder, loss: Tensor | float | None, scale: float) -> None:
-        self._weights.done()
+    def _record(self, recorder: StepRecorder, weights: Weights, loss: Tensor | float | None, scale: float) -> None:
+        weights.done()
         self._step.close()
         loss = float(loss.detach()) if isinstance(loss, Tensor) else loss
         calls = recorder.found()
@@ -160,8 +163,8 @@ class Monitor:
                 f"no layer of this {type(self.model).__name__} was called with gradients in step {self.steps}\n"
                 "expected the model that is being trained: one made anew needs a Monitor of its own"
             )
-        names, norms = list(self._weights.parameters), self._weights.norms
-        before = dict(zip(names, norms[2].tolist())) if self._weights.stepped else None
+        names, norms = list(weights.parameters), weights.norms
+        before = dict(zip(names, norms[2].tolist())) if weights.stepped else None
         found = findings_in(self.model, list(calls.values()), loss, before, known=self._vigil.known)
         self._vigil.look(self.steps, found)
         self.records.append(record_of(self.steps, nan if loss is None else loss, calls, names, norms))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..activations import value_and_slope
 
-_WIDE = (torch.float32, torch.float64)
+WIDE = (torch.float32, torch.float64)
 
 
 def tensors_in(thing: Any) -> list[Tensor]:
@@ -36,7 +36,7 @@ def measurable(tensor: Tensor) -> bool:
 
 def norm(tensor: Tensor) -> Tensor:
     """The root of Σ |x|², in at least float32: float64 would be exact everywhere, and several times slower."""
-    if tensor.dtype in _WIDE:
+    if tensor.dtype in WIDE:
         return torch.linalg.vector_norm(tensor)
     if tensor.is_complex():
         return norm(torch.view_as_real(tensor))
@@ -124,4 +124,4 @@ def share_outside(tensor: Tensor, low: float, high: float) -> Tensor:
 
 
 def _mean(tensor: Tensor) -> Tensor:
-    return tensor.mean(dtype=None if tensor.dtype in _WIDE else torch.float32)
+    return tensor.mean(dtype=None if tensor.dtype in WIDE else torch.float32)
