@@ -51,6 +51,11 @@ def test_a_loss_that_depends_on_no_parameter_is_refused():
         diagnose(model(), INPUTS, TARGETS, lambda outputs, targets: F.cross_entropy(outputs.detach(), targets))
 
 
+def test_a_loss_of_two_arguments_without_targets_is_told_what_it_is_called_with():
+    with pytest.raises(ValueError, match=r"fails on outputs .*\nexpected a loss of the outputs alone, loss\(outputs\)"):
+        diagnose(model(), INPUTS, loss=lambda outputs, targets: outputs.mean())
+
+
 def test_targets_of_the_wrong_type_or_shape_are_told_with_both_shapes():
     with pytest.raises(ValueError, match=r"outputs \(float32 \(6, 2\)\) and targets \(float32 \(6,\)\)") as raised:
         diagnose(model(), INPUTS, TARGETS.float(), F.cross_entropy)

@@ -20,9 +20,7 @@ class Gaze:
 
     layer: str  # path of the module it was called in
     keys: int
-    sharpness: (
-        Tensor  # mean Σ p² over queries, masks left aside: 1 / keys where all keys count, 1 where a single one does
-    )
+    sharpness: Tensor  # mean Σ p² over queries: 1 / keys where all keys count alike, 1 where a single one does
     size: Tensor  # standard deviation of the logits
 
 

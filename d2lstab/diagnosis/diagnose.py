@@ -87,9 +87,8 @@ def gathered(subject: Subject) -> Evidence:
     else:
         evidence.forget_gradients()
         evidence.trial = evidence.tried() if subject.optimizer is not None else None
-        loss = (
-            subject.loss if subject.targets is not None else None
-        )  # a loss of outputs alone cannot tell samples apart
+        # A loss of outputs alone cannot tell samples apart.
+        loss = subject.loss if subject.targets is not None else None
         evidence.trainability = trainability(subject.model, (subject.inputs, subject.keywords), subject.targets, loss)
     return evidence
 
