@@ -40,12 +40,13 @@ class Subject:
         try:
             loss = self.loss(outputs) if self.targets is None else self.loss(outputs, self.targets)
         except Exception as error:
+            given = f"the loss fails on outputs {_told(outputs)}"
             if self.targets is None:
-                given, expected = "", "a loss of the outputs alone, loss(outputs), or targets for loss(outputs, targets)"
+                expected = "a loss of the outputs alone, loss(outputs), or targets for loss(outputs, targets)"
             else:
-                given = f" and targets {_told(self.targets)}"
+                given += f" and targets {_told(self.targets)}"
                 expected = "targets that it takes: class numbers as torch.long, or floats of the shape of the outputs"
-            raise ValueError(f"the loss fails on outputs {_told(outputs)}{given}: {error}\nexpected {expected}") from error
+            raise ValueError(f"{given}: {error}\nexpected {expected}") from error
         return loss
 
     def checked_loss(self, outputs: Any) -> Tensor:
