@@ -4,6 +4,8 @@ Beside `record`: the hooks that a reader would write, and what torchlens and wan
 they are installed (the dependency group `bench`).
 """
 
+import ctypes
+import gc
 import os
 import subprocess
 import sys
@@ -103,7 +105,7 @@ def memory_rows() -> dict[str, Row]:
     """The peak memory of each network's step when it is recorded, over that of the plain one."""
     rows = {}
     for name in NETWORKS:
-        plain = [peak_memory("plain", name) for _ in range(3)]
+        plain = [peak_memory("plain", name) for _ in range(5)]
         for way in ("record", "record(full=True)"):
             ratios = sorted(peak_memory(way, name) / each for each in plain)
             rows[f"{way}, peak memory, {name}"] = (median(ratios), ratios[0], ratios[-1])
@@ -122,27 +124,33 @@ def diagnosis_rows() -> dict[str, Row]:
 
 
 def peak_memory(way: str, network: str) -> float:
-    """The peak memory in MB of a fresh process that does this once on the CPU, over what it holds before but the parameters."""
+    """The peak memory in MB of doing this once more on the CPU, in a fresh process, with the parameters."""
     command = [sys.executable, "-m", "benchmarks.recording", way, network]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def peak() -> float:
-    """The most memory this process has had, in MB, by Linux: unlike getrusage, it forgets the process that began it."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+def resident(kind: str) -> float:
+    """The memory of this process in MB, as Linux counts it: VmRSS, or the most there was, VmHWM."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind)]
     return int(line.split()[1]) / 2**10
 
 
 def measure(way: str, network: str) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    step = {**WAYS, "plain": plain_step, "diagnose": diagnosed_step}[way]
-    step(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), torch.ones(2, 2), torch.arange(2))  # what torch loads at first use
-    model, inputs, targets = {**NETWORKS, "ResNet-50": resnet50}[network]()
+    step, make = (
+        {**WAYS, "plain": plain_step, "diagnose": diagnosed_step}[way],
+        {**NETWORKS, "ResNet-50": resnet50}[network],
+    )
+    step(*make())  # loads the code that it needs
+    model, inputs, targets = make()
     parameters = sum(each.numel() * each.element_size() for each in model.parameters()) / 2**20
-    before = peak()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the most there was
+    before = resident("VmRSS")
     step(model, inputs, targets)
-    print(peak() - before + parameters)
+    print(resident("VmHWM") - before + parameters)
 
 
 @contextmanager
