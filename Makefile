@@ -22,7 +22,7 @@ lab: $(BOOT) ## open the course in JupyterLab
 	$(UV) run jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
 test: $(BOOT) ## run all tests, every cell of every chapter among them
-	$(UV) run pytest -n 2 --dist loadfile $(ARGS)
+	$(UV) run pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names some of them
 	$(UV) run python tests/execute_notebooks.py $(ARGS)

@@ -28,6 +28,7 @@ from d2lstab import (
     xavier_normal_,
 )
 from d2lstab.initializers import draw_weight
+from d2lstab.propagation import layers
 from tests.truth import truth
 
 catalogue = pytest.mark.parametrize("f", ACTIVATIONS.values(), ids=ACTIVATIONS.keys())
@@ -263,6 +264,24 @@ def test_a_seed_means_the_same_numbers_alone_or_in_company():
     together, alone = sweep(seeds=[4, 0, 7]), sweep(seeds=7)
     torch.testing.assert_close(together.forward[2:], alone.forward, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(together.backward[2:], alone.backward, rtol=1e-12, atol=1e-12)
+
+
+def test_many_seeds_hold_few_weights_at_once(monkeypatch):
+    sweep = partial(depth_sweep, lecun_normal_, torch.tanh, depth=4, width=8, batch=3, seeds=range(7))
+    together, most = sweep(), 3 * 4 * 8**2
+    monkeypatch.setattr("d2lstab.propagation.layers._WEIGHTS", most)
+    held, forward = [], layers._forward
+    monkeypatch.setattr(
+        layers,
+        "_forward",
+        lambda inputs, weights, *rest, **more: (
+            held.append(sum(each.numel() for each in weights)) or forward(inputs, weights, *rest, **more)
+        ),
+    )
+    in_groups = sweep()
+    assert held == [most, most, most / 3]
+    torch.testing.assert_close(in_groups.forward, together.forward, rtol=0, atol=1e-6)
+    torch.testing.assert_close(in_groups.backward, together.backward, rtol=0, atol=1e-6)
 
 
 def test_a_sweep_is_the_same_twice_and_leaves_the_global_stream_alone():

@@ -13,6 +13,7 @@ from ..randomness import normal, seeded
 from ..threads import one_thread_on_two_cores
 from .moments import Propagation, at_least_float32, log_square, near_one
 
+_WEIGHTS = 2**25  # that are held at once: 128 MiB in float32
 _ROOM = 43.0  # sizes within 2^±43, 10^±13, leave float32 room for a whole layer; f is linear beyond them, or never
 
 
@@ -52,7 +53,7 @@ def depth_sweep(
 
     Each seed is a network without biases, all layers of one width, fed N(0, 1) inputs; the gradient starts as
     N(0, 1) at the last layer. A seed means the same numbers alone or in company, in every dtype and place.
-    All weights are held at once: seeds × depth × width² numbers; a `process_group` shares the seeds out. Sizes are
+    At most 2²⁵ weights (or those of one seed) are held at once; a `process_group` shares the seeds out. Sizes are
     carried as in `propagate`.
     Raises ValueError for sizes below 1 or a bad dtype or device, and what `check_elementwise` and
     `draw_weight` raise.
@@ -70,6 +71,11 @@ def depth_sweep(
     check_elementwise(activation, like=torch.empty(0, dtype=at_least_float32(dtype), device=device))
 
     def moments_of(seeds: list[int]) -> list[Tensor]:
+        together = max(1, _WEIGHTS // (depth * width**2))
+        groups = (seeds[first : first + together] for first in range(0, len(seeds), together))
+        return [each for group in groups for each in moments_of_group(group)]
+
+    def moments_of_group(seeds: list[int]) -> list[Tensor]:
         generators = [seeded(seed) for seed in seeds]
 
         def each_seed(draw) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .functional import FunctionCalls, limits_of, unseen
 from .modules import axis_of_units, calls_functions, check_kinds, eager, in_backward, is_layer, is_leaf, named_modules
 from .signals import Entry, Signals
-from .statistics import extremes, largest, measurable, norm, norms_along, pair_difference, saturation, tensors_in
+from .statistics import extremes, largest, measurable, norm, norms_along, pair_difference, saturation, tensors_in, usual
 
 # Layers that call no activation, and need nothing from their inputs: one hook is enough for them.
 _SIMPLE = {nn.Linear, nn.Embedding, nn.Identity, nn.Flatten, nn.LayerNorm, nn.GroupNorm, nn.AvgPool2d, nn.MaxPool2d}
@@ -203,8 +203,9 @@ def _gradient(entry: Entry, full: bool, gradient: Tensor) -> None:
     if not measurable(gradient):
         return
     gradient, values = gradient.detach(), entry.values
-    _add(values, "gradient_norm", norm(gradient), torch.hypot)
-    if full:
+    size = norm(gradient)
+    _add(values, "gradient_norm", size, torch.hypot)
+    if full and not usual(size):  # what else lets entries be infinite or NaN, or their squares
         _add(values, "gradient_largest", largest(gradient), torch.maximum)
 
 

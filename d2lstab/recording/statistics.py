@@ -43,6 +43,11 @@ def norm(tensor: Tensor) -> Tensor:
     return torch.linalg.vector_norm(tensor, dtype=torch.float32)
 
 
+def usual(norm: Tensor) -> bool:
+    """Whether a norm is neither 0, infinite nor NaN; False without a look where the host would wait for the answer."""
+    return norm.device.type == "cpu" and 0 < float(norm) < inf
+
+
 def pair_difference(tensor: Tensor, batch: int | None) -> Tensor | None:
     """The differences of samples about half a batch apart; None where samples cannot be told apart.
 
