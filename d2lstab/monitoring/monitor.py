@@ -164,8 +164,8 @@ class Monitor:
                 "expected the model that is being trained: one made anew needs a Monitor of its own"
             )
         names, norms = list(weights.parameters), weights.norms
-        before = dict(zip(names, norms[2].tolist())) if weights.stepped else None
-        found = findings_in(self.model, list(calls.values()), loss, before, known=self._vigil.known)
+        weighed = dict(zip(names, zip(norms[0].tolist(), norms[2].tolist()))) if weights.stepped else None
+        found = findings_in(self.model, list(calls.values()), loss, weighed, known=self._vigil.known)
         self._vigil.look(self.steps, found)
         self.records.append(record_of(self.steps, nan if loss is None else loss, calls, names, norms))
         if len(self.records) > self.most:

@@ -1,8 +1,8 @@
 """When a fault begins: the rules of `diagnosis`, asked again and again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import isfinite, nan, prod, sqrt
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,12 +14,14 @@ from ..diagnosis.faults.death import dead
 from ..diagnosis.faults.depth import exploding, vanishing
 from ..diagnosis.faults.precision import overflow
 from ..diagnosis.faults.saturation import saturated
-from ..diagnosis.faults.time import forgetting
+from ..diagnosis.faults.time import MOST_FELT, RECURRENT_REMEDY, forgetting
 from ..diagnosis.findings import EXPLAINS, Finding
 from ..diagnosis.subject import Subject
 from ..recording import Signals
 from ..results import Result
 from .calls import LayerCall
+
+Weighed = Mapping[str, tuple[float, float]]  # the norms of each parameter's gradient, and of itself before the step
 
 _OF_SIGNALS = (overflow, dead, saturated, forgetting)
 _OF_GRADIENTS = (exploding, vanishing)  # sizes are judged against the loss
@@ -90,14 +92,14 @@ def findings_in(
     model: nn.Module,
     calls: Sequence[LayerCall],
     loss: float | None,
-    weights: dict[str, float] | None,
+    weights: Weighed | None,
     *,
     known: set[str],
 ) -> list[Finding]:
     """What the rules of `diagnosis` find in one step, the root cause first.
 
-    calls: in the order of execution. weights: the norm of each parameter before the step; None where the optimizer
-    made none, as it does when a loss scaler has seen infinite gradients. known: faults that need not be found again.
+    calls: in the order of execution. weights: None where the optimizer made no step, as it does when a loss scaler
+    has seen infinite gradients. known: faults that need not be found again.
     """
     broken = _non_finite(calls, loss, weights)
     if broken is not None:
@@ -108,15 +110,43 @@ def findings_in(
     evidence = Evidence(Subject(model, (), {}, None, None), look)
     rules = [rule for rule in _OF_SIGNALS + (_OF_GRADIENTS if loss else ()) if rule.__name__ not in known]
     found = [finding for rule in rules if (finding := rule(evidence)) is not None]
+    if loss and weights and "exploding" not in known | {each.fault for each in found}:
+        found += _over_time(evidence, weights)
     explained = set().union(*(EXPLAINS.get(each.fault, set()) for each in found)) if found else set()
     return [each for each in found if each.fault not in explained]
+
+
+_MOST_OVER_TIME = 100  # healthy recurrent networks have 0.1 to 5, and for a moment 40
+
+
+def _over_time(evidence: Evidence, weights: Weighed) -> list[Finding]:
+    """A recurrent weight that is felt much more than the outputs of its layer: gradients grow from step to step.
+
+    What the first steps are given has no gradient while a network trains; the weight's says the same.
+    """
+    for row in evidence.rows:
+        outputs = sqrt(row.gradient * row.moment) * prod(row.shape)
+        prefix = f"{row.name}.weight_hh" if row.name else "weight_hh"
+        found = {name: norms for name, norms in weights.items() if name.startswith(prefix)}
+        if not isinstance(evidence.modules.get(row.name), nn.RNNBase) or not found or not outputs > 0:
+            continue
+        name, felt = max(
+            ((name, gradient * size) for name, (gradient, size) in found.items()), key=lambda each: each[1]
+        )
+        if felt > MOST_FELT * evidence.scale and felt > _MOST_OVER_TIME * outputs:
+            told = (
+                f"gradients grow from time step to time step: that of {name}, times the weight, is {felt / outputs:.2g}"
+            )
+            told += " times that of the layer's outputs, times these; less than 10 is expected"
+            return [Finding("exploding", row.label, told, RECURRENT_REMEDY, felt / outputs, 1.0)]
+    return []
 
 
 _BEFORE = "go back to a checkpoint from before this step; then a smaller learning rate, or clipped gradients"
 
 
-def _non_finite(calls: Sequence[LayerCall], loss: float | None, weights: dict[str, float] | None) -> Finding | None:
-    spoilt = next((name for name, norm in (weights or {}).items() if not isfinite(norm)), None)
+def _non_finite(calls: Sequence[LayerCall], loss: float | None, weights: Weighed | None) -> Finding | None:
+    spoilt = next((name for name, (_, norm) in (weights or {}).items() if not isfinite(norm)), None)
     if spoilt is not None:
         return Finding("non_finite_forward", spoilt, "this weight was infinite or NaN before the step began", _BEFORE)
     forward = next((each.row.label for each in calls if each.bad_signal), None)

@@ -1,6 +1,6 @@
 """What the length of a sequence does to gradients."""
 
-from math import isfinite, sqrt
+from math import isfinite, prod, sqrt
 
 from ...recording import SignalRow
 from ..evidence import Evidence
@@ -8,7 +8,10 @@ from ..findings import Finding
 from ..repairs import reinitialized
 
 _MOST_GROWTH = 1e3
-_MOST_FELT = 10  # relative change of the loss per relative change of one time step
+MOST_FELT = 10  # relative change of the loss per relative change of one time step
+RECURRENT_REMEDY = (
+    "nn.init.orthogonal_ for the recurrent weight (with ReLU nn.init.eye_), nn.LSTM or nn.GRU; nn.utils.clip_grad_norm_"
+)
 _LEAST = 1e-4  # of the largest gradient: what is less is not heard
 
 
@@ -16,13 +19,13 @@ def growing(evidence: Evidence) -> Finding | None:
     """Recurrent layers through which gradients grow by orders of magnitude, from step to step."""
     for row in _recurrent(evidence):
         growth = sqrt(max(row.time) / max(min(row.time[0], row.time[-1]), 1e-300))
-        if growth > _MOST_GROWTH and _felt(evidence, row) > _MOST_FELT:
+        if growth > _MOST_GROWTH and _felt(evidence, row) > MOST_FELT:
             return Finding(
                 "exploding",
                 row.label,
                 f"from one end of {len(row.time)} time steps to the other the gradient grows {growth:.2g}-fold; "
                 "about the same size is expected",
-                "nn.init.orthogonal_ for the recurrent weight (with ReLU nn.init.eye_), nn.LSTM or nn.GRU; nn.utils.clip_grad_norm_",
+                RECURRENT_REMEDY,
                 growth,
                 1.0,
                 repairs=(reinitialized,),
@@ -33,7 +36,7 @@ def growing(evidence: Evidence) -> Finding | None:
 def forgetting(evidence: Evidence) -> Finding | None:
     """Recurrent layers whose loss does not feel the early time steps."""
     for row in _recurrent(evidence):
-        if len(row.time) < 20 or _felt(evidence, row) > _MOST_FELT:  # where much is felt, one end explodes
+        if len(row.time) < 20 or _felt(evidence, row) > MOST_FELT:  # where much is felt, one end explodes
             continue
         steps = row.time if row.time[-1] >= row.time[0] else row.time[::-1]
         reach = next(index for index, value in enumerate(steps) if value > _LEAST**2 * max(steps))
@@ -58,6 +61,8 @@ def _recurrent(evidence: Evidence) -> list[SignalRow]:
 def _felt(evidence: Evidence, row: SignalRow) -> float:
     """‖g‖ ‖x‖ over the loss, for the time step at which it is largest."""
     rows, module = evidence.look.signals.rows, evidence.modules.get(row.name)
-    moment = evidence.input_moment if row.source is None else rows[row.source].moment
-    features = getattr(module, "input_size", 1) * (evidence.subject.batch or 1)
-    return sqrt(max(row.time) * moment * features) / evidence.scale
+    if row.source is None:
+        size = evidence.input_moment * getattr(module, "input_size", 1) * (evidence.subject.batch or 1)
+    else:
+        size = rows[row.source].moment * prod(rows[row.source].shape) / len(row.time)
+    return sqrt(max(row.time) * size) / evidence.scale
