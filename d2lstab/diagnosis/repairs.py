@@ -76,8 +76,8 @@ def revived(name: str) -> Repair:
     return repair
 
 
-class Standardized(nn.Module):
-    """A model whose inputs are shifted and divided, so that they have zero mean and unit size."""
+class _Scaled(nn.Module):
+    """A model beside a mean and a standard deviation."""
 
     mean: Tensor
     std: Tensor
@@ -87,22 +87,17 @@ class Standardized(nn.Module):
         self.model = model
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+
+
+class Standardized(_Scaled):
+    """A model whose inputs are shifted and divided, so that they have zero mean and unit size."""
 
     def forward(self, inputs: Tensor, *arguments: Any, **keywords: Any) -> Any:
         return self.model((inputs - self.mean) / self.std, *arguments, **keywords)
 
 
-class Answering(nn.Module):
+class Answering(_Scaled):
     """A model whose outputs are multiplied and shifted to the scale of its targets."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, model: nn.Module, mean: Tensor, std: Tensor):
-        super().__init__()
-        self.model = model
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
 
     def forward(self, *arguments: Any, **keywords: Any) -> Any:
         return self.model(*arguments, **keywords) * self.std + self.mean
