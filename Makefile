@@ -12,6 +12,9 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 
+# On a GPU float32 means float32, in convolutions and recurrent layers too: chapters print the same everywhere.
+export NVIDIA_TF32_OVERRIDE ?= 0
+
 .DEFAULT_GOAL := help
 .PHONY: help lab test notebooks bench lint update clean
 

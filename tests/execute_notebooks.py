@@ -73,10 +73,12 @@ def prepare_environment() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise every kernel compiles torch anew
     os.environ.pop("MPLBACKEND", None)  # otherwise kernels do not get the inline backend
     os.environ["TQDM_DISABLE"] = "1"  # a stored progress bar is noise
-    # As in the Makefile: small tensors run faster on one thread, and with freed memory kept for the next.
+    # As in the Makefile: small tensors run faster on one thread, and with freed memory kept for the next; on a GPU
+    # float32 means float32.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "33554432")
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1000000000")
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     for variable in ("IPYTHONDIR", "MPLCONFIGDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         folder = CACHE / variable.lower()
         folder.mkdir(parents=True, exist_ok=True)
