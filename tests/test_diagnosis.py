@@ -235,6 +235,9 @@ def test_the_report_shows_exports_and_draws_itself():
     assert "remedy" in text
     html = report._repr_html_()
     assert html.count("<tr>") >= len(report.signals)
+    lines = report.table().splitlines()
+    assert [line.split()[0] for line in lines] == ["layer", *(row.label for row in report.signals)]
+    assert len({len(line) for line in lines}) == 1
     values = json.loads(report.to_json())
     assert values["findings"][0]["fault"] == "vanishing"
     assert len(values["signals"]) == len(report.signals)

@@ -254,6 +254,10 @@ def test_signals_show_export_and_draw_themselves():
     signals = run(nn.Sequential(nn.Linear(5, 4), nn.Tanh()), torch.randn(3, 5))
     assert repr(signals) == "Signals(layer calls: 2)"
     assert signals._repr_html_().count("<tr>") == 3
+    head, *lines = signals.table().splitlines()
+    assert head.split() == ["layer", "kind", "output", "E", "h²", "variation", "E", "g²", "dead", "saturated"]
+    assert [line.split()[:3] for line in lines] == [["0", "Linear", "3×4"], ["1", "Tanh", "3×4"]]
+    assert len({len(line) for line in (head, *lines)}) == 1
     assert json.loads(signals.to_json())["rows"][1]["kind"] == "Tanh"
     assert len(signals.plot().lines) == 2
     plt.close("all")

@@ -13,7 +13,8 @@ from torch import nn
 
 from ..plotting import Axes, alt_text, theory_line
 from ..recording import SignalRow, Signals
-from ..recording.signals import html_table, number_text, plain, shape_text
+from ..recording.signals import plain
+from ..recording.tables import html_table, number_text, shape_text, text_table
 from ..results import Result
 from .findings import FAULTS, Finding
 from .subject import Subject
@@ -52,19 +53,25 @@ class Diagnosis(Result):
     def __repr__(self) -> str:
         return "\n".join(f"{name:>15}: {text}" for name, text in self._rows())
 
+    def table(self) -> str:
+        """One line per layer call, for a terminal: what was measured, and beside it what theory expects."""
+        return text_table(*self._cells())
+
     def _repr_html_(self) -> str:
-        rows = self.signals.rows
+        told = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._rows())
+        return f"<table>{told}</table>{html_table(*self._cells(), caption=f'{len(self.signals)} layer calls')}"
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
         columns = ("moment", "variation", "gradient", "dead", "saturated")
         body = [
             [_named(row), row.kind, shape_text(row.shape), *(number_text(getattr(row, name)) for name in columns)]
-            for row in rows
+            for row in self.signals.rows
         ]
         for cells, moment, gradient in zip(body, self.expected, self.expected_gradients):
             cells.insert(6, number_text(gradient))
             cells.insert(4, number_text(moment))
         head = ["layer", "kind", "output", "E h²", "expected", "variation", "E g²", "expected", "dead", "saturated"]
-        told = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._rows())
-        return f"<table>{told}</table>{html_table(head, body, caption=f'{len(rows)} layer calls')}"
+        return head, body
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Axes with the second moments of signals and gradients, call by call, and what theory expects of signals."""

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from html import escape
 from itertools import chain, islice
 from math import inf, isfinite, isnan, log10, nan, prod, sqrt
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ..plotting import Axes, line_with_band, new_axes
 from ..results import Result
+from .tables import html_table, number_text, shape_text, text_table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,14 +109,19 @@ class Signals(Result):
         """`to_dict` as JSON; infinite numbers are the strings "inf" and "-inf"."""
         return json.dumps(self.to_dict())
 
+    def table(self) -> str:
+        """One line per row, for a terminal: label, kind, output and what was measured, to two digits."""
+        return text_table(*self._cells())
+
     def _repr_html_(self) -> str:
-        return html_table(
-            ["layer", "kind", "output", *_COLUMNS.values()],
-            [
-                [row.label, row.kind, shape_text(row.shape), *(number_text(getattr(row, name)) for name in _COLUMNS)]
-                for row in self.rows
-            ],
-        )
+        return html_table(*self._cells(), caption=f"{len(self)} layer calls")
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        head = ["layer", "kind", "output", *_COLUMNS.values()]
+        return head, [
+            [row.label, row.kind, shape_text(row.shape), *(number_text(getattr(row, name)) for name in _COLUMNS)]
+            for row in self.rows
+        ]
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Axes with the second moments of signals and gradients, call by call, in powers of ten."""
@@ -127,21 +132,6 @@ class Signals(Result):
             line_with_band(ax, torch.arange(1, len(rows) + 1), torch.tensor(heights), label=label)
         ax.set(xlabel="layer call", ylabel="log₁₀ of the second moment")
         return ax
-
-
-def number_text(value: float) -> str:
-    """Two significant digits, or a dash for what was not measured."""
-    return "–" if isnan(value) else f"{value:.2g}"
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "scalar"
-
-
-def html_table(head: list[str], body: list[list[str]], *, caption: str = "") -> str:
-    cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    return f"<table><caption>{escape(caption)}</caption><tr>{top}</tr>{cells}</table>"
 
 
 def plain(value: Any) -> Any:

@@ -1,0 +1,26 @@
+"""Tables of rows, for a notebook and for a terminal."""
+
+from html import escape
+from math import isnan
+
+
+def number_text(value: float) -> str:
+    """Two significant digits, or a dash for what was not measured."""
+    return "–" if isnan(value) else f"{value:.2g}"
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def html_table(head: list[str], body: list[list[str]], *, caption: str = "") -> str:
+    cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    return f"<table><caption>{escape(caption)}</caption><tr>{top}</tr>{cells}</table>"
+
+
+def text_table(head: list[str], body: list[list[str]]) -> str:
+    """Columns aligned, the first to the left and the others, most of them numbers, to the right."""
+    widths = [max(map(len, column)) for column in zip(head, *body)]
+    lines = ([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])] for cells in (head, *body))
+    return "\n".join("  ".join(line) for line in lines)
