@@ -88,7 +88,7 @@ def line_with_band(ax: Axes, x: Values, y: Tensor, *, low: float = 0.1, high: fl
     """Axes with the median of y over its rows and the band that holds the rows from `low` to `high`.
 
     x: (points,). y: (rows, points), or (points,) for a single line without a band. Values that are not finite
-    leave a gap.
+    leave a gap. Where x counts something, layers or steps, its ticks are whole numbers.
     """
     x, y = _cpu(x), _cpu(y)
     rows = y if y.dim() == 2 else y[None]
@@ -97,9 +97,19 @@ def line_with_band(ax: Axes, x: Values, y: Tensor, *, low: float = 0.1, high: fl
     if len(rows) > 1:
         lower, upper = rows.nanquantile(torch.tensor([low, high], dtype=rows.dtype), dim=0)
         ax.fill_between(x.numpy(), lower.numpy(), upper.numpy(), color=line.get_color(), alpha=0.2, linewidth=0)
+    if not x.is_floating_point():
+        _whole_ticks(ax)
     if "label" in style:
         ax.legend()
     return ax
+
+
+def _whole_ticks(ax: Axes) -> None:
+    """No half layers on the x axis; ticks that somebody has chosen stay."""
+    from matplotlib.ticker import AutoLocator
+
+    if isinstance(locator := ax.xaxis.get_major_locator(), AutoLocator):
+        locator.set_params(integer=True)
 
 
 def theory_line(ax: Axes, x: Values, y: Values, *, label: str | None = None) -> Axes:

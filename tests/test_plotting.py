@@ -38,6 +38,19 @@ def test_what_is_not_finite_leaves_a_gap():
     assert line.get_ydata()[2] != line.get_ydata()[2]
 
 
+def test_what_is_counted_has_whole_ticks():
+    counted, measured = (line_with_band(new_axes(), x, torch.ones(21)) for x in (range(21), torch.arange(21.0)))
+    assert all(tick == round(tick) for tick in counted.get_xticks())
+    assert any(tick != round(tick) for tick in measured.get_xticks())  # 2.5, 7.5 …
+
+
+def test_chosen_ticks_stay():
+    ax = new_axes()
+    ax.set_xticks([0.5, 1.5])
+    line_with_band(ax, range(3), torch.ones(3))
+    assert ax.get_xticks().tolist() == [0.5, 1.5]
+
+
 def test_theory_is_black_and_dashed_under_one_label():
     ax = theory_line(new_axes(), range(3), torch.ones(3, 2), label="theory")
     assert {line.get_color() for line in ax.lines} == {"black"}
