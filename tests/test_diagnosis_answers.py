@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import diagnose, he_normal_, mlp, xavier_normal_
+from d2lstab import diagnose, he_normal_, mlp, normal, seeded, xavier_normal_
 from d2lstab.diagnosis.answers import each_tensor
 from d2lstab.diagnosis.borrowing import borrowed
 from d2lstab.diagnosis.diagnose import gathered
@@ -137,6 +137,13 @@ def test_a_group_normalization_in_its_place_treats_every_sample_as_it_does_alone
     alone = torch.cat([model(each[None]) for each in batch])
     torch.testing.assert_close(model(batch), alone)
     assert not any(isinstance(each, nn.BatchNorm2d) for each in model.modules())
+
+
+def test_a_deep_network_of_sequences_is_repaired_too():
+    model = fresh(lambda: default(nn.Sigmoid, 20, width=16))
+    sequences, targets = normal(32, 12, 64, generator=seeded(0)), torch.arange(384).view(32, 12) % 10
+    repair = diagnose(model, sequences, targets).repaired()
+    assert (repair.before.verdict, repair.after.verdict) == ("vanishing", "healthy")
 
 
 def test_targets_far_too_large_come_with_the_rate_that_scaled_outputs_need():

@@ -16,6 +16,8 @@ from tests.labelled_networks import configurations, samples
 from tests.labelled_networks import network as labelled
 from tests.test_diagnosis import X, Y, default, fresh, network, zero_head
 
+pytestmark = pytest.mark.slow
+
 module = import_module("d2lstab.diagnosis.diagnose")  # the package has a function of that name
 IMAGES = X.view(-1, 1, 8, 8)
 STEPS = X[:, :60].reshape(64, 12, 5)

@@ -10,6 +10,8 @@ from d2lstab import FAULTS, diagnose
 from tests.architectures import ARCHITECTURES, build
 from tests.test_diagnosis_trace import loss, world
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_gets_a_report_with_and_without_loss_and_optimizer(name):

@@ -6,6 +6,8 @@ import torch
 from d2lstab import diagnose
 from tests.test_diagnosis import SICK, X
 
+pytestmark = pytest.mark.slow
+
 SAME = {
     "a larger loss": (lambda x: x, lambda loss: lambda *a: 1e6 * loss(*a)),
     "a smaller loss": (lambda x: x, lambda loss: lambda *a: 1e-6 * loss(*a)),

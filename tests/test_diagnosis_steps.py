@@ -15,6 +15,8 @@ from d2lstab.diagnosis.faults.steps import _slower_is_faster
 from d2lstab.diagnosis.trial import Trial
 from tests.test_diagnosis import X, Y, default, fresh, network
 
+pytestmark = pytest.mark.slow
+
 module = import_module("d2lstab.diagnosis.diagnose")  # the package has a function of that name
 
 

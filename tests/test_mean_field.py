@@ -29,6 +29,8 @@ from d2lstab import (
 )
 from tests.truth import NAMED, ROWS, truth
 
+pytestmark = pytest.mark.slow
+
 KINKED = {
     "hard swish": F.hardswish,
     "ReLU6": F.relu6,

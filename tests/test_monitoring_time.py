@@ -7,6 +7,8 @@ from torch.nn import functional as F
 
 from d2lstab import Monitor, adding_problem
 
+pytestmark = pytest.mark.slow
+
 KINDS = {"relu": nn.RNN, "tanh": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 SEEDS = pytest.mark.parametrize("seed", range(5))
 

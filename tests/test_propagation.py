@@ -31,6 +31,8 @@ from d2lstab.initializers import draw_weight
 from d2lstab.propagation import layers
 from tests.truth import truth
 
+pytestmark = pytest.mark.slow
+
 catalogue = pytest.mark.parametrize("f", ACTIVATIONS.values(), ids=ACTIVATIONS.keys())
 small = {"depth": 3, "width": 8, "batch": 4, "seeds": range(2)}
 

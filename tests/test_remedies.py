@@ -25,6 +25,8 @@ from d2lstab import (
 )
 from d2lstab.remedies import fitting_initializer, gradient_ratio, together
 
+pytestmark = pytest.mark.slow
+
 INPUTS = normal(40, 64, generator=seeded(0))
 LITTLE = Dataset(INPUTS, torch.arange(40) % 10, -INPUTS[:5], torch.arange(5))
 SHALLOW = Patient(torch.relu, he_normal_, depth=4, width=8)

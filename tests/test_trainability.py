@@ -13,6 +13,8 @@ from d2lstab.diagnosis.tangent import independent_directions, tangent_kernel
 from d2lstab.diagnosis.trainability import trainability
 from tests.labelled_networks import configurations, network, samples
 
+pytestmark = pytest.mark.slow
+
 DIGITS, CLASSES = samples({"family": "mlp", "input_scale": 1.0, "input_shift": 0.0}, 64)
 
 

@@ -16,8 +16,21 @@ from .expectation import critical_gain
 Repair = Callable[[nn.Module, int], nn.Module]
 _ACTIVATIONS = (*BENDING, *RECTIFIERS)
 _WITH_WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class OfFeatures(nn.Module):
+    """A batch normalization of the last axis, over samples and, in sequences, positions."""
+
+    def __init__(self, width: int, **kind: Any):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width, **kind)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.norm(h.flatten(0, -2)).view(h.shape)
+
+
 _NORMALIZATIONS = {
-    nn.Linear: nn.BatchNorm1d,
+    nn.Linear: OfFeatures,
     nn.Conv1d: nn.BatchNorm1d,
     nn.Conv2d: nn.BatchNorm2d,
     nn.Conv3d: nn.BatchNorm3d,

@@ -70,7 +70,7 @@ class Subject:
 
     @property
     def batch(self) -> int | None:
-        """The number of samples: the length of the targets, or of the first input."""
+        """The number of samples: the length of the first input."""
         found = [tensor for tensor in tensors_in((self.inputs, self.keywords)) if tensor.dim()]
         return len(found[0]) if found else None
 
