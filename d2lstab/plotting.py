@@ -88,11 +88,11 @@ def line_with_band(ax: Axes, x: Values, y: Tensor, *, low: float = 0.1, high: fl
     """Axes with the median of y over its rows and the band that holds the rows from `low` to `high`.
 
     x: (points,). y: (rows, points), or (points,) for a single line without a band. Values that are not finite
-    leave a gap. Where x counts something, layers or steps, its ticks are whole numbers.
+    leave a gap, and so does y without rows. Where x counts something, layers or steps, its ticks are whole numbers.
     """
     x, y = _cpu(x), _cpu(y)
     rows = y if y.dim() == 2 else y[None]
-    rows = torch.where(rows.isfinite(), rows, torch.nan)
+    rows = torch.where(rows.isfinite(), rows, torch.nan) if len(rows) else torch.full((1, len(x)), torch.nan)
     (line,) = ax.plot(x.numpy(), rows.nanmedian(0).values.numpy(), **style)
     if len(rows) > 1:
         lower, upper = rows.nanquantile(torch.tensor([low, high], dtype=rows.dtype), dim=0)
@@ -128,7 +128,8 @@ def histogram(ax: Axes, values: Tensor, *, bins: int | Sequence[float] = 40, **s
     """Axes with the distribution of the finite values, as a density."""
     values = _cpu(values).flatten()
     style = {"alpha": 0.6, "linewidth": 0} | style
-    ax.hist(values[values.isfinite()].numpy(), bins=bins, density=True, **style)
+    values = values[values.isfinite()]
+    ax.hist(values.numpy(), bins=bins, density=len(values) > 0, **style)
     if "label" in style:
         ax.legend()
     return ax

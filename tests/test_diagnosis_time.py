@@ -73,3 +73,15 @@ def test_the_repaired_copy_is_healthy():
     inputs, targets = torch.randn(32, 60, 3, generator=generator), torch.randint(0, 10, (32,), generator=generator)
     repair = diagnose(fresh(lambda: Reader(recurrent=0.5)), inputs, targets).repaired()
     assert (repair.before.verdict, repair.after.verdict) == ("exploding", "healthy")
+
+
+def test_gates_that_are_shut_from_the_start_are_blind_and_the_evidence_is_a_number():
+    model = fresh(lambda: nn.LSTM(3, 8, batch_first=True))
+    for name, parameter in model.named_parameters():
+        if "bias" in name:
+            nn.init.constant_(parameter, -50.0)
+    inputs, targets = torch.randn(2, 16, 5, 8, generator=seeded(0))
+    report = diagnose(model, inputs[..., :3], targets, lambda outputs, t: (outputs[0] - t).square().mean())
+    assert report.verdict == "blind"
+    assert (report.findings[0].measured, report.findings[0].expected) == (0, 1)
+    assert "nan" not in report.findings[0].evidence

@@ -3,6 +3,7 @@
 from functools import partial
 from math import inf, log, pi, sqrt
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -273,6 +274,12 @@ def test_the_phase_diagram_is_the_fixed_points_point_by_point():
             assert float(diagram.chi[row, column]) == pytest.approx(chi(torch.tanh, q, sigma_w), rel=1e-7)
     assert float(diagram.gradient_depth[1, 1]) == pytest.approx(1 / abs(log(float(diagram.chi[1, 1]))))
     assert diagram.plot().get_xlabel() == "σ_w"
+
+
+def test_a_phase_diagram_of_one_point_has_no_edge_and_can_be_drawn():
+    ax = phase_diagram(torch.tanh, sigma_w=[1.0], sigma_b=[0.5]).plot()
+    assert len(ax.collections) == 1  # the colours
+    plt.close("all")
 
 
 def test_the_phase_diagram_says_where_nothing_settles():

@@ -3,7 +3,6 @@
 import json
 import random
 from itertools import pairwise
-from math import isnan
 
 import matplotlib.pyplot as plt
 import pytest
@@ -485,4 +484,18 @@ def test_a_model_that_is_replaced_or_changed_in_mid_run_is_an_error():
 def test_nothing_recorded_shows_itself_too():
     signals = Monitor(network()).signals
     assert len(signals) == 0 and "records: 0" in repr(signals)
-    assert isnan(float(signals.loss.sum() / len(signals))) if len(signals) else True
+    for draw in (signals.plot, signals.plot_layers, lambda: signals.plot_histogram("layer1")):
+        with pytest.raises(ValueError, match="no step was recorded\nexpected Monitor.step"):
+            draw()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 0.0])
+def test_a_run_that_was_lost_from_its_first_record_can_be_looked_at(value):
+    model = network()
+    nn.init.constant_(next(model.parameters()), value)
+    signals = watched(model, SGD(model.parameters(), 0.1), 3, histograms=True).signals
+    for quantity in ("moment", "gradient", "dead", "ratio"):
+        assert signals.plot_layers(quantity).images[0].get_array().shape[1] == 3
+    for ax in (signals.plot(), signals.plot_histogram("output")):
+        ax.figure.canvas.draw()
+    plt.close("all")

@@ -288,3 +288,25 @@ def test_it_says_what_it_holds():
 def test_a_schedule_that_does_not_step_by_itself_is_refused(schedule):
     with pytest.raises(TypeError, match=r"schedule returned \w+\nexpected one of torch's schedulers"):
         quick(schedule=schedule)
+
+
+@pytest.mark.parametrize("weight", [torch.nan, 1e30])
+def test_networks_that_are_lost_at_once_can_be_looked_at(weight):
+    def lost(seed: int) -> nn.Sequential:
+        network = small(seed)
+        nn.init.constant_(network.output.weight, weight)
+        return network
+
+    ax = train(
+        lost,
+        blobs(),
+        optimizer=partial(SGD, lr=1e200),
+        seeds=range(2),
+        steps=3,
+        batch=10,
+        movement=True,
+        progress=False,
+    ).movement.plot()
+    ax.figure.canvas.draw()
+    assert ax.get_yscale() == "log"
+    plt.close("all")

@@ -38,6 +38,12 @@ def test_what_is_not_finite_leaves_a_gap():
     assert line.get_ydata()[2] != line.get_ydata()[2]
 
 
+def test_nothing_to_draw_is_drawn_as_nothing():
+    (line,) = line_with_band(new_axes(), range(3), torch.empty(0, 3)).lines
+    assert torch.tensor(line.get_ydata()).isnan().all()
+    assert not any(patch.get_height() for patch in histogram(new_axes(), torch.full((3,), torch.nan)).patches)
+
+
 def test_what_is_counted_has_whole_ticks():
     counted, measured = (line_with_band(new_axes(), x, torch.ones(21)) for x in (range(21), torch.arange(21.0)))
     assert all(tick == round(tick) for tick in counted.get_xticks())

@@ -51,7 +51,8 @@ class PhaseDiagram(Result):
         far = float(values.nan_to_num().abs().max()) or 1.0
         mesh = ax.pcolormesh(w, b, values.numpy(), cmap="RdBu_r", vmin=-far, vmax=far, shading="nearest")
         ax.figure.colorbar(mesh, ax=ax, label="log₁₀ χ")
-        ax.contour(w, b, values.numpy(), levels=[0.0], colors="black", linestyles="--")
+        if min(values.shape) > 1:  # an edge runs between points
+            ax.contour(w, b, values.numpy(), levels=[0.0], colors="black", linestyles="--")
         ax.grid(False)
         ax.set(xlabel="σ_w", ylabel="σ_b")
         return ax

@@ -70,8 +70,10 @@ class TrainingSignals(Result):
     def plot(self, ax: Axes | None = None) -> Axes:
         """Axes with the update-to-weight ratio of every layer against the step, from the first, dark, to the last.
 
-        Source of the line at 10⁻³, a rule of thumb: Karpathy 2022, makemore, part 3.
+        Source of the line at 10⁻³, a rule of thumb: Karpathy 2022, makemore, part 3. Raises ValueError, as the other
+        pictures do, where no step was recorded.
         """
+        self._check_any()
         ax = new_axes(ax)
         ax.set(xlabel="step", ylabel="update / weight", yscale="log")
         ratio = self.ratio
@@ -88,8 +90,10 @@ class TrainingSignals(Result):
         """
         if quantity not in (*COLUMNS, "ratio"):
             raise ValueError(f"quantity={quantity!r}\nexpected one of {', '.join((*COLUMNS, 'ratio'))}")
+        self._check_any()
         values = getattr(self, quantity)
         known = ~values.isnan().all(0)
+        known |= ~known.any()  # a run that was NaN from its first record
         values = values[:, known].T
         names = [name for name, there in zip(self.layers, known.tolist()) if there]
         values, label = (values.log10(), f"log₁₀ {quantity}") if quantity in _LOGARITHMIC else (values, quantity)
@@ -103,6 +107,7 @@ class TrainingSignals(Result):
 
         Raises ValueError for a layer that was not recorded, or if histograms were not asked for.
         """
+        self._check_any()
         if layer not in self.layers:
             raise ValueError(f"layer={layer!r}\nexpected one of {', '.join(self.layers)}")
         if not self.histograms.shape[-1]:
@@ -118,6 +123,12 @@ class TrainingSignals(Result):
         ax.set_ylim(seen[0] - 2.5, seen[-1] + 2.5)
         ax.set(ylabel=f"output of {layer}")
         return self._steps_below(ax)
+
+    def _check_any(self) -> None:
+        if not len(self):
+            raise ValueError(
+                "no step was recorded\nexpected Monitor.step(loss) after the optimizer's step, inside the `with` block"
+            )
 
     def _steps_below(self, ax: Axes) -> Axes:
         places = torch.linspace(0, max(0, len(self) - 1), min(6, max(1, len(self)))).round().long().unique().tolist()

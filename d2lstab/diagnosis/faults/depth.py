@@ -95,17 +95,17 @@ def untrainable(evidence: Evidence) -> Finding | None:
 def _lost(evidence: Evidence, rows: list[SignalRow]) -> Finding:
     """Where differences between samples get lost: over many layers, or in one."""
     known = [row for row in rows if row.variation > 0]
-    start = known[0].variation if known else nan
+    start = known[0].variation if known else 1.0
     drops = [log(a.variation / b.variation) for a, b in pairwise(known)]
     gradual = bool(drops) and max(drops) < 0.6 * log(start / max(evidence.spread, 1e-12))
     worst = known[drops.index(max(drops)) + 1] if drops else (rows[0] if rows else None)
     place = known[0] if gradual else worst
+    compared = f", where {known[0].label} has {start:.1g}; about the same" if known else "; about 1"
     measured, remedy = scale_advice(evidence)
     return Finding(
         "vanishing" if gradual else "blind",
         place.label if place else "",
-        f"the outputs of different samples differ by {evidence.spread:.1g} of their size, where "
-        f"{known[0].label if known else 'the first layer'} has {start:.1g}; about the same is expected{measured}",
+        f"the outputs of different samples differ by {evidence.spread:.1g} of their size{compared} is expected{measured}",
         remedy,
         evidence.spread,
         start,
