@@ -1,6 +1,6 @@
 """The largest curvature of a loss."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import nan
 
 import torch
@@ -18,7 +18,8 @@ def sharpness(loss: Tensor, parameters: Iterable[Tensor], *, rounds: int = 50, t
     known to `tolerance` of itself. The largest by value: gradient descent with a learning rate of η leaves a minimum
     where it is above 2/η. Kinks, as in ReLU, have no curvature.
     Raises TypeError if loss is no tensor, and ValueError for a loss that is not a scalar or has no graph, for
-    parameters that are none or that it does not depend on, rounds < 1, or a tolerance that is not positive.
+    parameters that are none or that it does not depend on, for an operation in it that cannot be differentiated
+    twice, rounds < 1, or a tolerance that is not positive.
     Source: Cohen, Kaur, Li, Kolter, Talwalkar 2021, arXiv:2103.00065.
     """
     (rounds,) = whole_numbers(rounds=rounds)
@@ -36,10 +37,22 @@ def sharpness(loss: Tensor, parameters: Iterable[Tensor], *, rounds: int = 50, t
     def product(vector: Tensor) -> Tensor:
         parts = [part.view_as(g) for part, g in zip(vector.split([g.numel() for g in slopes]), slopes)]
         along = [part.to(g.dtype) for part, g in zip(parts, slopes) if g.requires_grad]
-        turned = torch.autograd.grad(bent, reached, along, retain_graph=True, materialize_grads=True)
+        turned = _twice(bent, reached, along)
         return torch.cat([each.detach().flatten() for each in turned]).double()
 
     return _largest_eigenvalue(product, sum(g.numel() for g in slopes), loss.device, rounds, tolerance)
+
+
+def _twice(slopes: list[Tensor], parameters: list[Tensor], along: list[Tensor]) -> Sequence[Tensor]:
+    try:
+        return torch.autograd.grad(slopes, parameters, along, retain_graph=True, materialize_grads=True)
+    except RuntimeError as error:
+        if "not implemented" not in str(error):
+            raise
+        raise ValueError(
+            f"the loss cannot be differentiated twice: {error}\nexpected one that can: fused attention inside "
+            "torch.nn.attention.sdpa_kernel(SDPBackend.MATH), recurrent modules without cuDNN"
+        ) from error
 
 
 def _largest_eigenvalue(product, size: int, device, rounds: int, tolerance: float) -> float:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from d2lstab import mlp, normal, seeded, sharpness, xavier_normal_
 
@@ -148,3 +149,12 @@ def test_bad_numbers_are_refused():
         sharpness(w.square().sum(), [w], rounds=0)
     with pytest.raises(ValueError, match=r"tolerance=0\nexpected a positive number"):
         sharpness(w.square().sum(), [w], tolerance=0)
+
+
+def test_what_can_be_differentiated_only_once_is_named_and_the_advice_helps():
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    inputs = normal(2, 3, 8, generator=seeded(0))
+    with pytest.raises(ValueError, match="cannot be differentiated twice: .*attention.*\nexpected .*sdpa_kernel"):
+        sharpness(layer(inputs).square().mean(), layer.parameters())
+    with sdpa_kernel(SDPBackend.MATH):
+        assert sharpness(layer(inputs)[..., 0].square().mean(), layer.parameters(), rounds=5) > 0

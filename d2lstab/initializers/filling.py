@@ -94,7 +94,10 @@ def layers_with_weights(model: nn.Module) -> dict[str, LayerWithWeight]:
         if isinstance(module, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED))
     }
     if not layers:
-        raise ValueError(f"{type(model).__name__} has no Linear or convolution weight\nexpected at least one")
+        raise ValueError(
+            f"{type(model).__name__} has no Linear or convolution weight\n"
+            "expected at least one; recurrent modules are for initialize_recurrent_"
+        )
     for name, layer in layers.items():
         weight = layer._parameters.get("weight")
         if weight is None or isinstance(weight, UninitializedParameter):
