@@ -305,7 +305,7 @@ def test_every_catalogued_initializer_can_be_swept(initializer):
 )
 def test_a_device_gives_the_numbers_of_the_cpu(device):
     sweep = partial(depth_sweep, he_normal_, torch.relu, **small, dtype=torch.float64)
-    torch.testing.assert_close(sweep(device=device).forward.cpu(), sweep().forward, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(sweep(device=device).forward, sweep().forward, rtol=1e-10, atol=1e-10)
 
 
 def test_one_input_may_go_through_many_networks_and_widths_may_change():

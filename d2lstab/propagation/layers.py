@@ -54,7 +54,7 @@ def depth_sweep(
     Each seed is a network without biases, all layers of one width, fed N(0, 1) inputs; the gradient starts as
     N(0, 1) at the last layer. A seed means the same numbers alone or in company, in every dtype and place.
     At most 2²⁵ weights (or those of one seed) are held at once; a `process_group` shares the seeds out. Sizes are
-    carried as in `propagate`.
+    carried as in `propagate`, and come back to the CPU.
     Raises ValueError for sizes below 1 or a bad dtype or device, and what `check_elementwise` and
     `draw_weight` raise.
     Source: Glorot and Bengio 2010; Schoenholz et al. 2017, arXiv:1611.01232.
@@ -88,7 +88,7 @@ def depth_sweep(
         moments = torch.stack([forward, _backward(gradient, weights, slopes)], dim=1).cpu()
         return [each.clone() for each in moments]  # a view would travel with the whole
 
-    return Propagation(*torch.stack(shared(moments_of, seeds), dim=1).to(device))
+    return Propagation(*torch.stack(shared(moments_of, seeds), dim=1))
 
 
 @torch.no_grad()
