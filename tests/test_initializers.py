@@ -434,7 +434,8 @@ def test_lsuv_follows_the_order_of_execution_and_scales_a_weight_once():
     [
         (nn.Sequential(nn.ReLU()), torch.ones(2, 3), "Sequential has no Linear or convolution weight"),
         (nn.Linear(3, 3), torch.ones(0, 3), r"inputs of shape \(0, 3\)\nexpected a batch"),
-        (nn.Linear(3, 3), None, "inputs = None\nexpected a batch"),
+        (nn.Linear(3, 3), None, "inputs of type NoneType\nexpected a batch"),
+        (nn.Bilinear(3, 3, 3), (torch.ones(2, 3),) * 2, "inputs of type tuple\nexpected .*, one tensor"),
         (nn.Linear(3, 3), torch.ones(2, 4), r"inputs of shape \(2, 4\), torch.float32\nexpected ones that fit"),
         (nn.Linear(3, 3), torch.ones(2, 3).double(), "torch.float64\nexpected ones that fit"),
         (nn.Linear(3, 3, bias=False), torch.zeros(2, 3), "layer '' is dead: its output is 0 "),

@@ -38,8 +38,8 @@ def lsuv_(model: Model, inputs: Tensor, *, tolerance: float = 0.01, max_rounds: 
     (max_rounds,) = whole_numbers(max_rounds=max_rounds)
     whole_numbers(seed=seed, at_least=0)
     if not isinstance(inputs, Tensor) or inputs.numel() == 0:
-        given = f"of shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"= {inputs!r}"
-        raise ValueError(f"inputs {given}\nexpected a batch of data for the model")
+        given = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"type {type(inputs).__name__}"
+        raise ValueError(f"inputs of {given}\nexpected a batch of data for the model, one tensor")
     layers = layers_with_weights(model)
     generator, scaled = seeded(seed), set()
 
