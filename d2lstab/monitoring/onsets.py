@@ -124,10 +124,11 @@ def _over_time(evidence: Evidence, weights: Weighed) -> list[Finding]:
 
     What the first steps are given has no gradient while a network trains; the weight's says the same.
     """
-    for row in evidence.rows:
+    recurrent = {name: norms for name, norms in weights.items() if "weight_hh" in name}
+    for row in evidence.rows if recurrent else ():
         outputs = sqrt(row.gradient * row.moment) * prod(row.shape)
         prefix = f"{row.name}.weight_hh" if row.name else "weight_hh"
-        found = {name: norms for name, norms in weights.items() if name.startswith(prefix)}
+        found = {name: norms for name, norms in recurrent.items() if name.startswith(prefix)}
         if not isinstance(evidence.modules.get(row.name), nn.RNNBase) or not found or not outputs > 0:
             continue
         name, felt = max(
