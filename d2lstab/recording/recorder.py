@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .functional import FunctionCalls, limits_of, unseen
 from .modules import axis_of_units, calls_functions, check_kinds, eager, in_backward, is_layer, is_leaf, named_modules
 from .signals import Entry, Signals
-from .statistics import extremes, largest, measurable, norm, norms_along, pair_difference, saturation, tensors_in, usual
+from .statistics import largest, measurable, norm, norms_along, pair_difference, reach, saturation, tensors_in, usual
 
 # Layers that call no activation, and need nothing from their inputs: one hook is enough for them.
 _SIMPLE = {nn.Linear, nn.Embedding, nn.Identity, nn.Flatten, nn.LayerNorm, nn.GroupNorm, nn.AvgPool2d, nn.MaxPool2d}
@@ -183,8 +183,7 @@ class Recorder:
         if change is not None:
             entry.values["change"], entry.pairs = norm(change), change.numel()
         if self.full and h.is_floating_point():
-            least, most = extremes(h, self.axis_of.get(h.dim(), -1 if h.dim() < 4 else 1))
-            entry.reach = torch.maximum(most, -least)
+            entry.reach = reach(h, self.axis_of.get(h.dim(), -1 if h.dim() < 4 else 1))
         self._await_gradient(entry, found)
 
     def _await_gradient(self, entry: Entry, found: list[Tensor]) -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from functools import cache
-from math import inf
+from functools import lru_cache
+from math import inf, prod
 from typing import Any
 
 import torch
@@ -74,20 +74,27 @@ def split_by_sample(tensor: Tensor, batch: int | None) -> Tensor | None:
     return None
 
 
-def extremes(tensor: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """The least and largest entry of each unit; NaN where one is NaN."""
+def reach(tensor: Tensor, axis: int) -> Tensor:
+    """max |x| of each unit; NaN where an entry is."""
     least = most = tensor
-    for axes in _stages(axis, tensor.dim()):
+    for axes in _stages(tensor.shape, axis, tensor.is_contiguous()):
         least, most = least.amin(axes), most.amax(axes)
-    return least, most
+    return torch.maximum(most, -least)
 
 
-@cache
-def _stages(axis: int, axes: int) -> tuple[tuple[int, ...], ...]:
-    """What to reduce to leave this axis: those behind it, then the first again and again; all at once is slower."""
-    before = axis % axes if axes else 0
-    behind = tuple(range(before + 1, axes))
-    return (behind,) * bool(behind) + ((0,),) * before
+@lru_cache(1024)
+def _stages(shape: torch.Size, axis: int, contiguous: bool) -> list[tuple[int, ...]]:
+    """What to reduce to leave this axis: those behind it, and the first again and again; all at once is slower.
+
+    Runs of few neighbours are slow to reduce, too, as long as there are many: they come last.
+    """
+    axes = len(shape)
+    axis = axis % axes if axes else 0
+    before, behind = [(0,)] * axis, tuple(range(axis + 1, axes))
+    if not behind:
+        return before
+    short = contiguous and prod(shape[axis + 1 :]) < 128
+    return [*before, tuple(range(1, axes - axis))] if short else [behind, *before]
 
 
 def live_range(f: Callable[[Tensor], Tensor]) -> tuple[float, float]:
@@ -125,13 +132,13 @@ def saturation(z: Tensor, limits: tuple[float, float] | None) -> Tensor | None:
 
 def share_outside(tensor: Tensor, low: float, high: float) -> Tensor:
     """The share of entries beyond low and high, those on a finite limit included."""
-    # Comparisons in place write 1 or 0 as floats, which is several times faster than writing booleans.
+    # Comparisons that write 1 or 0 as floats are several times faster than those that write booleans.
     if low == -high:
-        return _mean(tensor.abs().ge_(high))
-    outside = [_mean(tensor.clone().le_(low))] if low > -inf else []
-    outside += [_mean(tensor.clone().ge_(high))] if high < inf else []
+        return _share(tensor.abs().ge_(high))
+    outside = [_share(torch.le(tensor, low, out=torch.empty_like(tensor)))] if low > -inf else []
+    outside += [_share(torch.ge(tensor, high, out=torch.empty_like(tensor)))] if high < inf else []
     return sum(outside[1:], outside[0]) if outside else torch.zeros((), device=tensor.device)
 
 
-def _mean(tensor: Tensor) -> Tensor:
-    return tensor.mean(dtype=None if tensor.dtype in WIDE else torch.float32)
+def _share(ones: Tensor) -> Tensor:
+    return ones.sum(dtype=None if ones.dtype in WIDE else torch.float32) / ones.numel()
