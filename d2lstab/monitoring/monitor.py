@@ -174,12 +174,13 @@ class Monitor:
 
     def _check_modules(self) -> None:
         now = {name: id(module) for name, module in named_modules(self.model)}
+        if now == self._modules:
+            return
         changed = [name or "the model" for name in {**now, **self._modules} if now.get(name) != self._modules.get(name)]
-        if changed:
-            raise ValueError(
-                f"{type(self.model).__name__} changed while it was watched: {', '.join(changed[:5])}\n"
-                "expected the same modules throughout; begin a new Monitor after such a change"
-            )
+        raise ValueError(
+            f"{type(self.model).__name__} changed while it was watched: {', '.join(changed[:5])}\n"
+            "expected the same modules throughout; begin a new Monitor after such a change"
+        )
 
 
 def exchanged(calls: dict[str, LayerCall], loss: float | None, group: Any) -> tuple[dict[str, LayerCall], float | None]:

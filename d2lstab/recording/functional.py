@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from .modules import in_backward
-from .statistics import live_range, saturation, tensors_in
+from .statistics import flat_entries, live_range, tensors_in
 
 # Zero on half the line, or steps: their zeros are sparsity and death, never saturation.
 RECTIFIERS = {nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Threshold, nn.Hardshrink, nn.Softshrink}
@@ -69,7 +69,7 @@ class FunctionCalls(TorchFunctionMode):
         if recorder.full:
             with torch._C.DisableTorchFunction():
                 inputs = tensors_in((args, kwargs or {}))
-                before["saturated"] = saturation(inputs[0], limits_of(kind))
+                before["flat"] = flat_entries(inputs[0], limits_of(kind))
         recorder.inside += 1  # F.relu calls torch.relu
         try:
             output = func(*args, **(kwargs or {}))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .functional import FunctionCalls, limits_of, unseen
 from .modules import axis_of_units, calls_functions, check_kinds, eager, in_backward, is_layer, is_leaf, named_modules
 from .signals import Entry, Signals
-from .statistics import largest, measurable, norm, norms_along, pair_difference, reach, saturation, tensors_in, usual
+from .statistics import flat_entries, largest, measurable, norm, norms_along, pair_difference, reach, tensors_in, usual
 
 # Layers that call no activation, and need nothing from their inputs: one hook is enough for them.
 _SIMPLE = {nn.Linear, nn.Embedding, nn.Identity, nn.Flatten, nn.LayerNorm, nn.GroupNorm, nn.AvgPool2d, nn.MaxPool2d}
@@ -116,7 +116,7 @@ class Recorder:
         if not layer or not inputs or in_backward():
             return
         if self.full:
-            self.before["saturated"] = saturation(inputs[0], limits_of(type(module)))
+            self.before["flat"] = flat_entries(inputs[0], limits_of(type(module)))
         if isinstance(module, nn.RNNBase) and inputs[0].requires_grad and inputs[0].dim() == 3:
             self.before["time"] = {}
             axis = 1 if module.batch_first else 0
@@ -142,7 +142,7 @@ class Recorder:
             if axis is not None:
                 self.axis_of[found[0].dim()] = axis
             if isinstance(module, nn.RNN) and module.nonlinearity == "tanh":
-                before["saturated"] = saturation(found[0], (-_TANH_FLAT, _TANH_FLAT))
+                before["flat"] = flat_entries(found[0], (-_TANH_FLAT, _TANH_FLAT))
         self.measure(name, type(module).__name__, found, before, arguments)
 
     def _recomputed(self, name: str, found: list[Tensor]) -> None:

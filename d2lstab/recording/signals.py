@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from math import inf, isfinite, isnan, log10, nan, prod, sqrt
 from typing import Any
 
@@ -147,7 +147,9 @@ def plain(value: Any) -> Any:
 
 def _row(entry: Entry) -> SignalRow:
     values, entries = entry.values, prod(entry.shape)
-    found = {name: values[name] for name in ("largest", "saturated") if name in values}
+    found = {"largest": values["largest"]} if "largest" in values else {}
+    if "flat" in values:
+        found["saturated"] = values["flat"] / entries
     if entry.reach is not None:
         found["dead"] = 1 - values["alive"] / entry.reach.numel()
     if "norm" in values:
@@ -172,30 +174,35 @@ def _mean_square(norm: float, entries: int, largest: float) -> float:
 
 def _fetch(tape: list[Entry]) -> None:
     """Replaces every tensor in the tape by its number, with one transfer per device."""
-    _summarize_reaches(tape)
-    alike: dict[tuple, list[tuple]] = {}  # stacked by kind: a conversion per number would cost more than measuring
+    columns = [*_reaches(tape)]
+    alike: dict[tuple, list[tuple[dict, str, Tensor]]] = {}  # a conversion per number would cost more than measuring
     for entry in tape:
-        for values in (entry.values, entry.time):
+        for values in (entry.values, entry.time) if entry.time else (entry.values,):
             for name, value in values.items():
                 if isinstance(value, Tensor):
-                    alike.setdefault((value.device, value.dtype, value.shape), []).append((values, name, value))
-    for device in {device for device, _, _ in alike}:
-        here = [each for kind, each in alike.items() if kind[0] == device]
+                    kind = value.get_device(), value.dtype, value.shape if value.dim() else ()
+                    alike.setdefault(kind, []).append((values, name, value))
+    for each in alike.values():
+        columns.append(([(values, name) for values, name, _ in each], torch.stack([value for _, _, value in each])))
+    for device in {column.device for _, column in columns}:
+        here = [(places, column) for places, column in columns if column.device == device]
         wide = torch.float32 if device.type == "mps" else torch.float64  # which that does not know
-        parts = [torch.stack([value for _, _, value in each]).to(wide).flatten() for each in here]
-        numbers = iter(torch.cat(parts).tolist())
-        for values, name, value in chain.from_iterable(here):
-            values[name] = tuple(islice(numbers, value.numel())) if value.dim() else next(numbers)
+        numbers = iter(torch.cat([column.to(wide).flatten() for _, column in here]).tolist())
+        for places, column in here:
+            for values, name in places:
+                values[name] = tuple(islice(numbers, column.shape[1])) if column.dim() > 1 else next(numbers)
 
 
-def _summarize_reaches(tape: list[Entry]) -> None:
-    """Notes of each call the largest entry and how many units are not 0: layers of one width all at once."""
+_Column = tuple[list[tuple[dict, str]], Tensor]  # where numbers belong, and these numbers
+
+
+def _reaches(tape: list[Entry]) -> Iterator[_Column]:
+    """The largest entry of each call, and how many of its units are not 0: layers of one width all at once."""
     alike: dict[tuple, list[Entry]] = {}
     for entry in tape:
         if entry.reach is not None and "alive" not in entry.values:
-            alike.setdefault((entry.reach.device, entry.reach.dtype, entry.reach.shape), []).append(entry)
+            alike.setdefault((entry.reach.get_device(), entry.reach.dtype, entry.reach.shape), []).append(entry)
     for entries in alike.values():
         reaches = torch.stack([entry.reach.flatten() for entry in entries if entry.reach is not None])
-        found = zip(entries, reaches.amax(1), reaches.count_nonzero(1))
-        for entry, largest, alive in found:
-            entry.values |= {"largest": largest, "alive": alive}
+        yield [(entry.values, "largest") for entry in entries], reaches.amax(1)
+        yield [(entry.values, "alive") for entry in entries], reaches.count_nonzero(1)

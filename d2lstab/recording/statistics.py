@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
+from functools import cache
 from math import inf, prod
 from typing import Any
 
@@ -45,7 +45,7 @@ def norm(tensor: Tensor) -> Tensor:
 
 def usual(norm: Tensor) -> bool:
     """Whether a norm is neither 0, infinite nor NaN; False without a look where the host would wait for the answer."""
-    return norm.device.type == "cpu" and 0 < float(norm) < inf
+    return norm.is_cpu and 0 < norm.item() < inf
 
 
 def pair_difference(tensor: Tensor, batch: int | None) -> Tensor | None:
@@ -77,23 +77,26 @@ def split_by_sample(tensor: Tensor, batch: int | None) -> Tensor | None:
 def reach(tensor: Tensor, axis: int) -> Tensor:
     """max |x| of each unit; NaN where an entry is."""
     least = most = tensor
-    for axes in _stages(tensor.shape, axis, tensor.is_contiguous()):
+    for axes in _stages(axis, tensor.dim(), axis >= 0 and _in_short_runs(tensor, axis)):
         least, most = least.amin(axes), most.amax(axes)
     return torch.maximum(most, -least)
 
 
-@lru_cache(1024)
-def _stages(shape: torch.Size, axis: int, contiguous: bool) -> list[tuple[int, ...]]:
+def _in_short_runs(tensor: Tensor, axis: int) -> bool:
+    """Whether few entries of a unit lie side by side."""
+    return tensor.is_contiguous() and prod(tensor.shape[axis + 1 :]) < 128
+
+
+@cache
+def _stages(axis: int, axes: int, short: bool) -> list[tuple[int, ...]]:
     """What to reduce to leave this axis: those behind it, and the first again and again; all at once is slower.
 
-    Runs of few neighbours are slow to reduce, too, as long as there are many: they come last.
+    Short runs are slow to reduce, as long as there are many: those behind come last then.
     """
-    axes = len(shape)
     axis = axis % axes if axes else 0
     before, behind = [(0,)] * axis, tuple(range(axis + 1, axes))
     if not behind:
         return before
-    short = contiguous and prod(shape[axis + 1 :]) < 128
     return [*before, tuple(range(1, axes - axis))] if short else [behind, *before]
 
 
@@ -123,22 +126,22 @@ def norms_along(axis: int, values: dict, gradient: Tensor) -> None:
     values["time"] = torch.linalg.vector_norm(gradient.detach(), dim=others, dtype=torch.float64)
 
 
-def saturation(z: Tensor, limits: tuple[float, float] | None) -> Tensor | None:
-    """The share of z at which an activation with these limits is flat; None where that has no meaning."""
+def flat_entries(z: Tensor, limits: tuple[float, float] | None) -> Tensor | None:
+    """How many z are so far out that an activation with these limits is flat; None where that has no meaning."""
     if limits is None or not measurable(z) or not z.is_floating_point():
         return None
-    return share_outside(z.detach(), *limits)
+    return count_outside(z.detach(), *limits)
 
 
-def share_outside(tensor: Tensor, low: float, high: float) -> Tensor:
-    """The share of entries beyond low and high, those on a finite limit included."""
+def count_outside(tensor: Tensor, low: float, high: float) -> Tensor:
+    """How many entries are beyond low and high, those on a finite limit included."""
     # Comparisons that write 1 or 0 as floats are several times faster than those that write booleans.
     if low == -high:
-        return _share(tensor.abs().ge_(high))
-    outside = [_share(torch.le(tensor, low, out=torch.empty_like(tensor)))] if low > -inf else []
-    outside += [_share(torch.ge(tensor, high, out=torch.empty_like(tensor)))] if high < inf else []
+        return _sum(tensor.abs().ge_(high))
+    outside = [_sum(torch.le(tensor, low, out=torch.empty_like(tensor)))] if low > -inf else []
+    outside += [_sum(torch.ge(tensor, high, out=torch.empty_like(tensor)))] if high < inf else []
     return sum(outside[1:], outside[0]) if outside else torch.zeros((), device=tensor.device)
 
 
-def _share(ones: Tensor) -> Tensor:
-    return ones.sum(dtype=None if ones.dtype in WIDE else torch.float32) / ones.numel()
+def _sum(ones: Tensor) -> Tensor:
+    return ones.sum() if ones.dtype in WIDE else ones.sum(dtype=torch.float32)
