@@ -14,13 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import nn
 
 from benchmarks.networks import NETWORKS, loss, placed, plain_step, resnet50
-from benchmarks.ratios import Row, ratio
+from benchmarks.ratios import Row, middle, ratio
 from d2lstab import diagnose, record
 
 REPEATS = 15
@@ -107,8 +106,7 @@ def memory_rows() -> dict[str, Row]:
     for name in NETWORKS:
         plain = [peak_memory("plain", name) for _ in range(5)]
         for way in ("record", "record(full=True)"):
-            ratios = sorted(peak_memory(way, name) / each for each in plain)
-            rows[f"{way}, peak memory, {name}"] = (median(ratios), ratios[0], ratios[-1])
+            rows[f"{way}, peak memory, {name}"] = middle([peak_memory(way, name) / each for each in plain])
     return rows
 
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from d2lstab import record
 from d2lstab.recording.functional import BENDING, limits_of
-from d2lstab.recording.statistics import pair_difference
+from d2lstab.recording.statistics import pair_difference, reach
 from tests.architectures import ARCHITECTURES, Functional, Recurrent, Residual, Shared, build
 
 
@@ -117,6 +117,29 @@ def test_a_dead_unit_is_zero_for_every_sample_and_position():
         conv.bias.copy_(torch.tensor([-99.0, -99.0, 99.0, 0.0]))
     rows = run(nn.Sequential(conv, nn.ReLU()), torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0)))
     assert rows[1].dead == 0.5
+
+
+@settings(deadline=None, max_examples=60)
+@given(shape=st.lists(st.sampled_from([1, 2, 3, 16]), min_size=2, max_size=5), axis=st.integers(0, 4), data=st.data())
+def test_the_reach_of_a_unit_is_its_largest_entry_in_any_layout(shape, axis, data):
+    order = data.draw(st.permutations(range(len(shape))))
+    tensor = torch.randn(shape).permute(order)  # as channels_last or the transpose of a batch
+    axis %= tensor.dim()
+    expected = tensor.abs().amax([each for each in range(tensor.dim()) if each != axis])
+    last = axis - tensor.dim() if axis == tensor.dim() - 1 else axis  # recorded with either name
+    assert torch.equal(reach(tensor, axis), expected) and torch.equal(reach(tensor, last), expected)
+    tensor[(0,) * tensor.dim()] = nan
+    assert reach(tensor, axis).isnan().nonzero().tolist() == [[0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("kind", BENDING)
+def test_the_saturated_share_counts_the_entries_beyond_the_limits(kind, dtype):
+    low, high = torch.tensor(limits_of(kind)).to(dtype).tolist()  # as the format of the entries has them
+    z = torch.tensor([[-40.0, low, 0.0, 0.5], [1.0, high, 40.0, 0.0]]).nan_to_num(0, 0, 0).to(dtype)
+    beyond = sum(value <= low or value >= high for value in z.flatten().tolist())
+    (row,) = run(kind(), z.requires_grad_())
+    assert row.saturated == beyond / 8
 
 
 @pytest.mark.parametrize("kind", BENDING)
