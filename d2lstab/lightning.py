@@ -13,6 +13,7 @@ except ImportError as error:
     ) from error
 
 from .monitoring import Monitor, Onset, TrainingSignals
+from .monitoring.signals import signals_of
 
 _LOGGED = ("moment", "gradient", "ratio", "dead", "saturated")
 
@@ -64,12 +65,11 @@ class StabilityMonitor(Callback):
             return
         self._steps = trainer.global_step
         monitor = self._watching()
-        records = len(monitor.records)
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         monitor.step(loss, scale=1.0 if scaler is None else scaler.get_scale())
-        if len(monitor.records) != records:
-            self._log(trainer)
+        if monitor.records and monitor.records[-1]["step"] == monitor.steps:
+            self._log(trainer, signals_of(monitor.records[-1:], ()))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._watching().__exit__(None, None, None)
@@ -84,8 +84,7 @@ class StabilityMonitor(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._state = state_dict
 
-    def _log(self, trainer: Trainer) -> None:
-        signals = self.signals
+    def _log(self, trainer: Trainer, signals: TrainingSignals) -> None:
         metrics = {
             f"{name}/{layer}": value
             for name in _LOGGED

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from d2lstab.datasets import digits
 from d2lstab.lightning import StabilityMonitor
+from d2lstab.monitoring.signals import signals_of
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 DATA = digits()
@@ -98,6 +99,20 @@ def test_records_go_to_the_trainers_logger(tmp_path):
     assert [float(row["ratio/net.0"]) for row in rows] == pytest.approx(expected.tolist(), rel=1e-4)
     assert [int(row["step"]) for row in rows] == callback.signals.steps.tolist()
     assert {"moment/net.2", "gradient/net.2", "dead/net.1"} <= rows[0].keys()
+
+
+def test_a_record_is_logged_without_a_look_at_those_before(tmp_path, monkeypatch):
+    looked_at = []
+
+    def counted(records, onsets):
+        looked_at.append(len(records))
+        return signals_of(records, onsets)
+
+    monkeypatch.setattr("d2lstab.lightning.signals_of", counted)
+    fit([StabilityMonitor(every=1, most=2)], tmp_path, logger=CSVLogger(tmp_path, "", ""))
+    rows = [row for row in csv.DictReader((tmp_path / "metrics.csv").open()) if row.get("ratio/net.0")]
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 5, 9]  # `every` doubles again and again
+    assert looked_at == [1] * 5
 
 
 def test_a_checkpoint_carries_the_records_on(tmp_path):

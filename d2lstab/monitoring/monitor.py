@@ -106,6 +106,8 @@ class Monitor:
                 "Monitor.step() outside of its `with` block\nexpected `with Monitor(model) as monitor:` around the loop"
             )
         self.steps += 1
+        if self._recorder is None and self.steps % self.every:
+            return
         with ExitStack() as otherwise:
             otherwise.callback(self._look_away)
             if self._recorder is not None and self._weights is not None:

@@ -1,7 +1,7 @@
 """What a monitor recorded: tensors over steps and layers."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any
@@ -169,18 +169,18 @@ def record_of(step: int, loss: float, calls: dict[str, LayerCall], weights: Sequ
 
 def signals_of(records: Sequence[Record], onsets: tuple[Onset, ...]) -> TrainingSignals:
     """The records as tensors; layers and weights that are not in all of them have NaN in the others."""
-    layers = list(dict.fromkeys(label for each in records for label in each["layers"]))
-    weights = list(dict.fromkeys(name for each in records for name in each["weights"]))
+    layers = places(label for each in records for label in each["layers"])
+    weights = places(name for each in records for name in each["weights"])
     bins = BINS if any(each["with_histogram"] for each in records) else 0
     numbers = torch.full((len(records), len(layers), len(COLUMNS)), nan, dtype=torch.float64)
     norms = torch.full((len(records), 3, len(weights)), nan, dtype=torch.float64)
     histograms = torch.full((len(records), len(layers), bins), nan)
     for index, each in enumerate(records):
-        numbers[index, [layers.index(label) for label in each["layers"]]] = each["numbers"]
-        norms[index][:, [weights.index(name) for name in each["weights"]]] = each["norms"]
+        numbers[index, [layers[label] for label in each["layers"]]] = each["numbers"]
+        norms[index][:, [weights[name] for name in each["weights"]]] = each["norms"]
         if each["with_histogram"]:
-            places = [layers.index(label) for label in each["with_histogram"]]
-            histograms[index, places] = each["histograms"] / each["histograms"].sum(1, keepdim=True).clamp(min=1)
+            shown = [layers[label] for label in each["with_histogram"]]
+            histograms[index, shown] = each["histograms"] / each["histograms"].sum(1, keepdim=True).clamp(min=1)
     return TrainingSignals(
         steps=torch.tensor([each["step"] for each in records], dtype=torch.int64),
         loss=torch.tensor([each["loss"] for each in records], dtype=torch.float64),
@@ -194,3 +194,8 @@ def signals_of(records: Sequence[Record], onsets: tuple[Onset, ...]) -> Training
         edges=EDGES,
         onsets=onsets,
     )
+
+
+def places(names: Iterable[str]) -> dict[str, int]:
+    """Each name once, and where it first stands."""
+    return {name: place for place, name in enumerate(dict.fromkeys(names))}
