@@ -38,6 +38,7 @@ class StabilityMonitor(Callback):
         self.monitor: Monitor | None = None
         self._state: dict[str, Any] = {}  # of the run that a checkpoint came from
         self._steps = 0  # of the trainer, when last seen
+        self._scale = 1.0  # by which the losses of this step are multiplied
 
     @property
     def signals(self) -> TrainingSignals:
@@ -58,6 +59,11 @@ class StabilityMonitor(Callback):
         self.monitor.__enter__()
         self._steps = trainer.global_step
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and self._watching().recording:  # asked before the step, which may change it
+            self._scale = scaler.get_scale()
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -65,9 +71,8 @@ class StabilityMonitor(Callback):
             return
         self._steps = trainer.global_step
         monitor = self._watching()
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        monitor.step(loss, scale=1.0 if scaler is None else scaler.get_scale())
+        monitor.step(loss, scale=self._scale)
         if monitor.records and monitor.records[-1]["step"] == monitor.steps:
             self._log(trainer, signals_of(monitor.records[-1:], ()))
 

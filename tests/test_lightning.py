@@ -15,6 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the Trainer's own, about lo
 lightning = pytest.importorskip("lightning.pytorch")
 
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins import MixedPrecision
 
 from d2lstab.datasets import digits
 from d2lstab.lightning import StabilityMonitor
@@ -73,6 +74,7 @@ SETTINGS = {
     "accumulated gradients": {"accumulate_grad_batches": 4},
     "clipped gradients": {"gradient_clip_val": 0.1},
     "16 bits": {"precision": "bf16-mixed"},
+    "16 bits throughout": {"precision": "16-true"},
 }
 
 
@@ -89,6 +91,18 @@ def test_training_is_bit_for_bit_what_it_is_without_the_callback(name, tmp_path)
     assert not callback.signals.update_norm.isnan().any()
     if name == "clipped gradients":
         torch.testing.assert_close(callback.signals.gradient_norm.norm(dim=1), torch.full((6,), 0.1).double(), rtol=1e-3, atol=0)  # fmt: skip
+
+
+def test_gradients_are_those_of_the_loss_whatever_a_scaler_multiplies_it_by(tmp_path):
+    # It multiplies by more after each step, as one of Lightning's own does now and then.
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_factor=1.25, growth_interval=1)
+    scaled, plain = StabilityMonitor(every=3), StabilityMonitor(every=3)
+    fit([scaled], tmp_path, plugins=MixedPrecision("16-mixed", "cpu", scaler))
+    fit([plain], tmp_path)
+    assert scaler.get_scale() == pytest.approx(1024 * 1.25**16)
+    for name in ("gradient", "gradient_norm", "update_norm"):
+        here, there = getattr(scaled.signals, name), getattr(plain.signals, name)
+        torch.testing.assert_close(here, there, rtol=0.02, atol=0, equal_nan=True)
 
 
 def test_records_go_to_the_trainers_logger(tmp_path):

@@ -97,7 +97,7 @@ class Monitor:
     def step(self, loss: Tensor | float | None = None, *, scale: float = 1.0) -> None:
         """Says that a training step was made, with this loss: a scalar, without which gradients are not judged.
 
-        scale: by how much the loss was multiplied before backward(), such as scaler.get_scale().
+        scale: by how much the loss was multiplied before backward(), such as scaler.get_scale() before its update().
         Raises RuntimeError outside the `with` block, and ValueError where the model is not what it was: modules came
         or went, or none was called in a recorded step.
         """
@@ -106,7 +106,7 @@ class Monitor:
                 "Monitor.step() outside of its `with` block\nexpected `with Monitor(model) as monitor:` around the loop"
             )
         self.steps += 1
-        if self._recorder is None and self.steps % self.every:
+        if not self.recording and self.steps % self.every:
             return
         with ExitStack() as otherwise:
             otherwise.callback(self._look_away)
@@ -119,6 +119,11 @@ class Monitor:
     def signals(self) -> TrainingSignals:
         """What was recorded so far."""
         return signals_of(self.records, tuple(self._vigil.onsets))
+
+    @property
+    def recording(self) -> bool:
+        """Whether the step that is being made will leave a record."""
+        return self._recorder is not None
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on recording: plain values and tensors."""
