@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, replace
 from math import isnan, nan, sqrt
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from ..recording import SignalRow
@@ -72,3 +74,18 @@ class LayerCall:
 def together(one: Tensor | None, two: Tensor | None) -> Tensor | None:
     """The reach of each unit over two batches."""
     return torch.maximum(one, two) if one is not None and two is not None and one.shape == two.shape else None
+
+
+def exchanged(calls: dict[str, LayerCall], loss: float | None, group: Any) -> tuple[dict[str, LayerCall], float | None]:
+    """The calls over the batches of all processes and the mean of their losses, in one exchange, the same on each."""
+    everyone: list = [None] * dist.get_world_size(group)
+    calls = {
+        label: replace(call, reach=None if call.reach is None else call.reach.cpu()) for label, call in calls.items()
+    }
+    dist.all_gather_object(everyone, (calls, loss), group=group)
+    total: dict[str, LayerCall] = {}
+    for each, _ in everyone:
+        for label, call in each.items():
+            total[label] = total[label] + call if label in total else call
+    mean = None if loss is None else sum(each for _, each in everyone) / len(everyone)
+    return total, mean

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..arguments import whole_numbers
 from ..recording.modules import eager, named_modules
-from .calls import LayerCall
+from .calls import exchanged
 from .onsets import Onset, Vigil, findings_in
 from .signals import Record, TrainingSignals, record_of, signals_of
 from .steps import StepRecorder
@@ -188,21 +187,6 @@ class Monitor:
             f"{type(self.model).__name__} changed while it was watched: {', '.join(changed[:5])}\n"
             "expected the same modules throughout; begin a new Monitor after such a change"
         )
-
-
-def exchanged(calls: dict[str, LayerCall], loss: float | None, group: Any) -> tuple[dict[str, LayerCall], float | None]:
-    """The calls over the batches of all processes and the mean of their losses, in one exchange, the same on each."""
-    everyone: list = [None] * dist.get_world_size(group)
-    calls = {
-        label: replace(call, reach=None if call.reach is None else call.reach.cpu()) for label, call in calls.items()
-    }
-    dist.all_gather_object(everyone, (calls, loss), group=group)
-    total: dict[str, LayerCall] = {}
-    for each, _ in everyone:
-        for label, call in each.items():
-            total[label] = total[label] + call if label in total else call
-    mean = None if loss is None else sum(each for _, each in everyone) / len(everyone)
-    return total, mean
 
 
 def check_kinds(model: Any, optimizer: Any) -> None:
