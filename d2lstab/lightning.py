@@ -57,7 +57,7 @@ class StabilityMonitor(Callback):
         if self._state:
             self.monitor.load_state_dict(self._state)
         self.monitor.__enter__()
-        self._steps = trainer.global_step
+        self._steps, self._scale = trainer.global_step, 1.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         scaler = getattr(trainer.precision_plugin, "scaler", None)

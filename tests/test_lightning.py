@@ -103,6 +103,8 @@ def test_gradients_are_those_of_the_loss_whatever_a_scaler_multiplies_it_by(tmp_
     for name in ("gradient", "gradient_norm", "update_norm"):
         here, there = getattr(scaled.signals, name), getattr(plain.signals, name)
         torch.testing.assert_close(here, there, rtol=0.02, atol=0, equal_nan=True)
+    fit([scaled], tmp_path)  # the callback once more, by a trainer without a scaler
+    assert torch.equal(scaled.signals.gradient.nan_to_num(), plain.signals.gradient.nan_to_num())
 
 
 def test_records_go_to_the_trainers_logger(tmp_path):
