@@ -82,7 +82,7 @@ class Monitor:
         if self._inside:
             raise RuntimeError("this Monitor is already in use\nexpected one `with` block at a time")
         self._inside = True
-        self._modules = {name: id(module) for name, module in named_modules(self.model)}
+        self._modules = dict(named_modules(self.model))
         with ExitStack() as otherwise:
             otherwise.callback(self._look_away)
             self._watch_if_due()
@@ -145,7 +145,7 @@ class Monitor:
             self._recorder = StepRecorder(histograms=self.histograms)
             self._recorder.watch(self.model, None)
         self._recorder.begin()
-        self._weights = Weights(self.model, self.optimizer, self._weights.copies if self._weights else ())
+        self._weights = Weights(self._modules, self.optimizer, self._weights.copies if self._weights else ())
         self._step.callback(self._weights.forget)
         self._step.enter_context(eager())
 
@@ -170,7 +170,7 @@ class Monitor:
                 "expected the model that is being trained: one made anew needs a Monitor of its own"
             )
         names, norms = list(weights.parameters), weights.norms
-        weighed = dict(zip(names, zip(norms[0].tolist(), norms[2].tolist()))) if weights.stepped else None
+        weighed = dict(zip(names, zip(norms[0], norms[2]))) if weights.stepped else None
         found = findings_in(self.model, list(calls.values()), loss, weighed, known=self._vigil.known)
         self._vigil.look(self.steps, found)
         self.records.append(record_of(self.steps, nan if loss is None else loss, calls, names, norms))
@@ -179,7 +179,7 @@ class Monitor:
             self.records = [each for each in self.records if (each["step"] - 1) % self.every == 0]
 
     def _check_modules(self) -> None:
-        now = {name: id(module) for name, module in named_modules(self.model)}
+        now = dict(named_modules(self.model))
         if now == self._modules:
             return
         changed = [name or "the model" for name in {**now, **self._modules} if now.get(name) != self._modules.get(name)]

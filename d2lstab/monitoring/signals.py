@@ -151,7 +151,9 @@ class TrainingSignals(Result):
         return json.dumps(self.to_dict())
 
 
-def record_of(step: int, loss: float, calls: dict[str, LayerCall], weights: Sequence[str], norms: Tensor) -> Record:
+def record_of(
+    step: int, loss: float, calls: dict[str, LayerCall], weights: Sequence[str], norms: list[list[float]]
+) -> Record:
     """One record: plain values and tensors only, so that a checkpoint can hold it."""
     rows = [each.row for each in calls.values()]
     numbers = [[getattr(row, name) for name in COLUMNS] for row in rows]
@@ -163,7 +165,7 @@ def record_of(step: int, loss: float, calls: dict[str, LayerCall], weights: Sequ
         "histograms": torch.tensor([each.histogram for each in calls.values() if each.histogram]),
         "with_histogram": [label for label, each in calls.items() if each.histogram],
         "weights": list(weights),
-        "norms": norms,
+        "norms": torch.tensor(norms, dtype=torch.float64).reshape(3, -1),
     }
 
 

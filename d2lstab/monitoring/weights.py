@@ -1,12 +1,13 @@
 """How far one training step moves each weight."""
+# pyright: reportPrivateImportUsage=false
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from math import nan
 
 import torch
 from torch import Tensor, nn
 
-from ..recording.modules import named_modules
 from ..recording.statistics import WIDE, norm
 
 
@@ -17,10 +18,15 @@ class Weights:
     Without one, from here on until `done`. copies: those of an earlier step, to be written anew.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer | None, copies: Sequence[Tensor] = ()):
-        self.parameters = named_parameters(model)
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer | None,
+        copies: Sequence[Tensor] = (),
+    ):
+        self.parameters = named_parameters(modules)
         self.handles, self.copies = [], list(copies)
-        self.norms = torch.full((3, len(self.parameters)), nan, dtype=torch.float64)  # gradient, update, weight
+        self.norms = [[nan] * len(self.parameters) for _ in ("gradient", "update", "weight")]
         self.stepping, self.stepped = False, False  # a loss scaler may leave a step out
         if optimizer is None:
             self._begin()
@@ -44,10 +50,9 @@ class Weights:
 
     @torch.no_grad()
     def _begin(self) -> None:
-        now = [each.detach() for each in self.parameters.values()]
-        if list(map(_form, now)) == list(map(_form, self.copies)):
-            for copy, each in zip(self.copies, now):
-                copy.copy_(each)  # new memory would cost several times as much
+        now: list[Tensor] = [*self.parameters.values()]
+        if [_form(each) for each in now] == [_form(each) for each in self.copies]:
+            torch._foreach_copy_(self.copies, now)  # new memory would cost several times as much
         else:
             self.copies = [each.clone() for each in now]
         self.norms[2] = norms(self.copies)
@@ -55,9 +60,9 @@ class Weights:
 
     @torch.no_grad()
     def _end(self) -> None:
-        self.norms[0] = norms([each.grad for each in self.parameters.values()])
-        for then, now in zip(self.copies, self.parameters.values()):
-            then.sub_(now)
+        now: list[Tensor] = [*self.parameters.values()]
+        self.norms[0] = norms([each.grad for each in now])
+        torch._foreach_sub_(self.copies, now)
         self.norms[1] = norms(self.copies)
         self.stepping, self.stepped = False, True
 
@@ -66,36 +71,32 @@ def _form(tensor: Tensor) -> tuple:
     return tensor.shape, tensor.dtype, tensor.device
 
 
-def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The trained parameters by their names, without what wrappers add, each once."""
+def named_parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """The trained parameters of these modules by their names, each once."""
     found: dict[int, tuple[str, nn.Parameter]] = {}
-    for path, module in named_modules(model):
+    for path, module in modules.items():
         for key, parameter in module._parameters.items():
             if parameter is not None and parameter.requires_grad:
                 found.setdefault(id(parameter), (f"{path}.{key}" if path else key, parameter))
     return dict(found.values())
 
 
-def norms(tensors: Sequence[Tensor | None]) -> Tensor:
-    """The norm of each tensor in float64 on the CPU, NaN for None."""
-    alike: dict[tuple, list[int]] = {}
+def norms(tensors: Sequence[Tensor | None]) -> list[float]:
+    """The norm of each tensor, NaN for None; here the host waits for the device."""
+    found = [nan] * len(tensors)
+    alike: dict[tuple, list[tuple[int, Tensor]]] = defaultdict(list)
     for place, each in enumerate(tensors):
         if each is not None:
-            alike.setdefault((each.device, each.dtype, each.layout), []).append(place)
-    answer = torch.full((len(tensors),), nan, dtype=torch.float64)
-    for (_, dtype, layout), places in alike.items():
-        here = [each for place in places if (each := tensors[place]) is not None]
-        if dtype in WIDE and layout is torch.strided:
-            # As torch's own clip_grad_norm_ does: one call for all of them.
-            found = torch._foreach_norm(here)  # pyright: ignore[reportPrivateImportUsage]
-        else:
-            found = [norm(_dense(each)) for each in here]
-        quick = torch.stack(tuple(found)).cpu().to(torch.float64)
-        # Where a square may have been too large or too small for float32, a second, slower look.
-        for index in (~((quick > 1e-15) & (quick < 1e15))).nonzero().flatten().tolist():
-            quick[index] = float(torch.linalg.vector_norm(_dense(here[index]), dtype=torch.float64))
-        answer[places] = quick
-    return answer
+            alike[each.device, each.dtype, each.layout].append((place, each))
+    for (_, dtype, layout), pairs in alike.items():
+        here = [each for _, each in pairs]
+        together = dtype in WIDE and layout is torch.strided  # in one call, as torch's own clip_grad_norm_
+        quick = torch._foreach_norm(here) if together else [norm(_dense(each)) for each in here]
+        for (place, each), number in zip(pairs, torch.stack(tuple(quick)).tolist()):
+            # Where a square may have been too large or too small for float32, a second, slower look.
+            known = 1e-15 < number < 1e15
+            found[place] = number if known else float(torch.linalg.vector_norm(_dense(each), dtype=torch.float64))
+    return found
 
 
 def _dense(tensor: Tensor) -> Tensor:
