@@ -1,7 +1,8 @@
 """Laws of `record`: what it measures is what a reader would, in order, and it costs and changes nothing else."""
 
 import json
-from math import isnan, nan
+from math import inf, isnan, nan
+from unittest import mock
 
 import matplotlib.pyplot as plt
 import pytest
@@ -9,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from d2lstab import record
 from d2lstab.recording.functional import BENDING, limits_of
-from d2lstab.recording.statistics import pair_difference, reach
+from d2lstab.recording.statistics import count_outside, extremes, pair_difference
 from tests.architectures import ARCHITECTURES, Functional, Recurrent, Residual, Shared, build
 
 
@@ -121,15 +123,18 @@ def test_a_dead_unit_is_zero_for_every_sample_and_position():
 
 @settings(deadline=None, max_examples=60)
 @given(shape=st.lists(st.sampled_from([1, 2, 3, 16]), min_size=2, max_size=5), axis=st.integers(0, 4), data=st.data())
-def test_the_reach_of_a_unit_is_its_largest_entry_in_any_layout(shape, axis, data):
+def test_the_extremes_of_a_unit_are_those_of_its_entries_in_any_layout(shape, axis, data):
     order = data.draw(st.permutations(range(len(shape))))
     tensor = torch.randn(shape).permute(order)  # as channels_last or the transpose of a batch
     axis %= tensor.dim()
-    expected = tensor.abs().amax([each for each in range(tensor.dim()) if each != axis])
+    others = [each for each in range(tensor.dim()) if each != axis]
     last = axis - tensor.dim() if axis == tensor.dim() - 1 else axis  # recorded with either name
-    assert torch.equal(reach(tensor, axis), expected) and torch.equal(reach(tensor, last), expected)
+    for name in (axis, last):
+        least, most = extremes(tensor, name)
+        assert torch.equal(least, tensor.amin(others)) and torch.equal(most, tensor.amax(others))
     tensor[(0,) * tensor.dim()] = nan
-    assert reach(tensor, axis).isnan().nonzero().tolist() == [[0]]
+    for each in extremes(tensor, axis):
+        assert each.isnan().nonzero().tolist() == [[0]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -153,6 +158,20 @@ def test_saturation_begins_where_the_slope_is_a_hundredth_of_its_largest(kind):
     turning = slope.abs() < 0.02  # a slope may cross 0 on the way, as GELU's does
     assert not (flat & ~outside & ~edge & ~turning).any()
     assert not (outside & ~flat & ~edge).any()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    entries=st.lists(st.sampled_from([-inf, -7.0, -3.0, -0.5, 0.0, 2.0, 3.0, 9.0, inf, nan]), min_size=1, max_size=6),
+    limits=st.sampled_from([(-3.0, 3.0), (-3.0, inf), (-inf, 2.0), (-3.0, 2.0), (-inf, inf), (-99.0, 99.0)]),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    waits=st.booleans(),
+)
+def test_entries_on_a_finite_limit_or_beyond_are_counted_whatever_else_there_is(entries, limits, dtype, waits):
+    low, high = limits
+    expected = sum((z <= low and low > -inf) or (z >= high and high < inf) for z in entries)
+    with mock.patch("d2lstab.recording.statistics.at_hand", return_value=not waits):  # as on another device
+        assert count_outside(torch.tensor(entries, dtype=dtype), low, high) == expected
 
 
 def test_a_sigmoid_stuck_at_zero_is_saturated_and_a_rectifier_never():
@@ -315,7 +334,8 @@ class Waits(TorchDispatchMode):
 )
 def test_nothing_waits_for_the_device_but_reading_rows_once(name, full, monkeypatch):
     model, inputs, _ = build(name)
-    monkeypatch.setattr("d2lstab.recording.recorder.usual", lambda norm: False)  # as on another device
+    for module in ("statistics", "signals"):
+        monkeypatch.setattr(f"d2lstab.recording.{module}.at_hand", lambda tensor: False)  # as on another device
     with Waits(monkeypatch) as waits:
         outputs = model(inputs)
         outputs.abs().sum().backward()
@@ -328,6 +348,32 @@ def test_nothing_waits_for_the_device_but_reading_rows_once(name, full, monkeypa
         assert waits.count == 2 * alone + 1
         assert [row.moment for row in signals.rows] == pytest.approx([row.moment for row in rows], nan_ok=True)
     assert any(row.gradient > 0 for row in rows)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_what_no_number_can_be_read_of_is_a_row_without_numbers_and_its_caller_is_left_alone(full):
+    model = nn.Sequential(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 1))
+    parameters, x = dict(model.named_parameters()), torch.randn(8, 4)
+
+    def loss(parameters, x):
+        return torch.func.functional_call(model, parameters, (x,)).square().sum()
+
+    gradient = torch.func.grad(loss)
+    per_sample = torch.func.vmap(gradient, (None, 0))
+    expected, whole = per_sample(parameters, x), gradient(parameters, x)
+    with record(model, full=full) as unread:
+        assert_same(per_sample(parameters, x), expected)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            model(torch.empty(8, 4))
+    assert [row.kind for row in unread] == ["Linear", "GELU", "Linear"] * 2
+    assert all(isnan(row.moment) and isnan(row.gradient) and isnan(row.dead) for row in unread)
+    with record(model, full=full) as read:
+        assert_same(gradient(parameters, x), whole)
+    assert all(row.moment > 0 and row.gradient > 0 for row in read)
+
+
+def assert_same(found: dict, expected: dict) -> None:
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_model_without_functional_activations_is_recorded_as_one_with_them():

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from .functional import FunctionCalls, limits_of, unseen
 from .modules import axis_of_units, calls_functions, check_kinds, eager, in_backward, is_layer, is_leaf, named_modules
 from .signals import Entry, Signals
-from .statistics import flat_entries, largest, measurable, norm, norms_along, pair_difference, reach, tensors_in, usual
+from .statistics import add_gradient, extremes, flat_entries, measurable, norm, norms_along, pair_difference, tensors_in
 
 # Layers that call no activation, and need nothing from their inputs: one hook is enough for them.
 _SIMPLE = {nn.Linear, nn.Embedding, nn.Identity, nn.Flatten, nn.LayerNorm, nn.GroupNorm, nn.AvgPool2d, nn.MaxPool2d}
@@ -175,41 +174,25 @@ class Recorder:
         self.tape.append(entry)
         if not measurable(output):
             return
-        entry.values.update((key, value) for key, value in before.items() if isinstance(value, Tensor))
-        entry.time = before.get("time", entry.time)  # still empty: its gradient comes later
+        if before:
+            entry.values.update((key, value) for key, value in before.items() if isinstance(value, Tensor))
+            entry.time = before.get("time", entry.time)  # still empty: its gradient comes later
         h = output.detach()
         entry.values["norm"] = norm(h)
         change = pair_difference(h, self.batch)
         if change is not None:
             entry.values["change"], entry.pairs = norm(change), change.numel()
         if self.full and h.is_floating_point():
-            entry.reach = reach(h, self.axis_of.get(h.dim(), -1 if h.dim() < 4 else 1))
+            entry.extremes = extremes(h, self.axis_of.get(h.dim(), -1 if h.dim() < 4 else 1))
         self._await_gradient(entry, found)
 
     def _await_gradient(self, entry: Entry, found: list[Tensor]) -> None:
         wanted = [each for each in found if each.requires_grad and measurable(each)]
         entry.awaits_gradient = not wanted
         for each in wanted:
-            self._hook(each, partial(_gradient, entry, self.full))
+            self._hook(each, partial(add_gradient, entry.values, self.full))
 
     def _hook(self, tensor: Tensor, hook) -> None:
         if tensor.is_leaf and tensor._backward_hooks is None:
             self.hooked_leaves.append(tensor)
         self.tensor_handles.append(tensor.register_hook(unseen(hook)))
-
-
-def _gradient(entry: Entry, full: bool, gradient: Tensor) -> None:
-    if not measurable(gradient):
-        return
-    gradient, values = gradient.detach(), entry.values
-    size = norm(gradient)
-    _add(values, "gradient_norm", size, torch.hypot)
-    if full and not usual(size):  # what else lets entries be infinite or NaN, or their squares
-        _add(values, "gradient_largest", largest(gradient), torch.maximum)
-
-
-def _add(values: dict, name: str, found: Tensor, add) -> None:
-    known = values.get(name)
-    if known is not None:  # a number, where rows were read before this backward pass
-        found = add(known if isinstance(known, Tensor) else found.new_tensor(known), found)
-    values[name] = found

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..plotting import Axes, line_with_band, new_axes
 from ..results import Result
+from .statistics import at_hand
 from .tables import html_table, number_text, shape_text, text_table
 
 
@@ -48,6 +49,7 @@ class Entry:
         "awaits_gradient",
         "call",
         "dtype",
+        "extremes",
         "joined",
         "kind",
         "name",
@@ -64,7 +66,8 @@ class Entry:
         self.values: dict[str, Any] = {}  # a tensor each, and a number once rows are read
         self.time: dict[str, Any] = {}
         self.pairs, self.awaits_gradient, self.joined = 1, False, False
-        self.reach: Tensor | None = None  # max |h| of each unit
+        self.extremes: tuple[Tensor, Tensor] | None = None  # min h and max h of each unit
+        self.reach: Tensor | None = None  # max |h| of each unit, once rows are read
         self.source: int | None = None
 
 
@@ -179,7 +182,11 @@ def _fetch(tape: list[Entry]) -> None:
     for entry in tape:
         for values in (entry.values, entry.time) if entry.time else (entry.values,):
             for name, value in values.items():
-                if isinstance(value, Tensor):
+                if not isinstance(value, Tensor):
+                    continue
+                if at_hand(value) and not value.dim():
+                    values[name] = value.item()
+                else:
                     kind = value.get_device(), value.dtype, value.shape if value.dim() else ()
                     alike.setdefault(kind, []).append((values, name, value))
     for each in alike.values():
@@ -198,11 +205,16 @@ _Column = tuple[list[tuple[dict, str]], Tensor]  # where numbers belong, and the
 
 def _reaches(tape: list[Entry]) -> Iterator[_Column]:
     """The largest entry of each call, and how many of its units are not 0: layers of one width all at once."""
-    alike: dict[tuple, list[Entry]] = {}
+    alike: dict[tuple, list[tuple[Entry, Tensor, Tensor]]] = {}
     for entry in tape:
-        if entry.reach is not None and "alive" not in entry.values:
-            alike.setdefault((entry.reach.get_device(), entry.reach.dtype, entry.reach.shape), []).append(entry)
-    for entries in alike.values():
-        reaches = torch.stack([entry.reach.flatten() for entry in entries if entry.reach is not None])
+        if entry.extremes is not None:
+            least, most = entry.extremes
+            alike.setdefault((most.get_device(), most.dtype, most.shape), []).append((entry, least, most))
+    for found in alike.values():
+        entries, *extremes = zip(*found)
+        least, most = (torch.stack(each).reshape(len(entries), -1) for each in extremes)
+        reaches = torch.maximum(most, -least)
+        for entry, reach in zip(entries, reaches):
+            entry.reach, entry.extremes = reach, None
         yield [(entry.values, "largest") for entry in entries], reaches.amax(1)
         yield [(entry.values, "alive") for entry in entries], reaches.count_nonzero(1)

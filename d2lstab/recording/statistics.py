@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import TransformType, get_interpreter_stack, peek_interpreter_stack
+from torch._subclasses.fake_tensor import FakeTensor
 
 from ..activations import value_and_slope
 
@@ -28,10 +30,17 @@ def tensors_in(thing: Any) -> list[Tensor]:
 
 
 def measurable(tensor: Tensor) -> bool:
-    """Whether second moments make sense: a dense, non-empty tensor of real or complex numbers."""
+    """Whether second moments make sense: a dense, non-empty tensor of real or complex numbers that exist."""
+    if tensor.is_meta or isinstance(tensor, FakeTensor) or (peek_interpreter_stack() is not None and _in_vmap()):
+        return False
     dtype = tensor.dtype  # of quantized tensors neither of the two
     numbers = dtype.is_floating_point or dtype.is_complex
-    return numbers and tensor.layout is torch.strided and tensor.numel() > 0 and not tensor.is_meta
+    return numbers and tensor.layout is torch.strided and tensor.numel() > 0
+
+
+def _in_vmap() -> bool:
+    """Whether torch.vmap is calling: what is measured there could not be read outside."""
+    return any(each.key() == TransformType.Vmap for each in get_interpreter_stack() or ())
 
 
 def norm(tensor: Tensor) -> Tensor:
@@ -43,9 +52,14 @@ def norm(tensor: Tensor) -> Tensor:
     return torch.linalg.vector_norm(tensor, dtype=torch.float32)
 
 
+def at_hand(tensor: Tensor) -> bool:
+    """Whether its numbers can be read without waiting for a device, or a transform such as torch.func.grad."""
+    return tensor.is_cpu and peek_interpreter_stack() is None
+
+
 def usual(norm: Tensor) -> bool:
     """Whether a norm is neither 0, infinite nor NaN; False without a look where the host would wait for the answer."""
-    return norm.is_cpu and 0 < norm.item() < inf
+    return at_hand(norm) and 0 < norm.item() < inf
 
 
 def pair_difference(tensor: Tensor, batch: int | None) -> Tensor | None:
@@ -74,12 +88,12 @@ def split_by_sample(tensor: Tensor, batch: int | None) -> Tensor | None:
     return None
 
 
-def reach(tensor: Tensor, axis: int) -> Tensor:
-    """max |x| of each unit; NaN where an entry is."""
+def extremes(tensor: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """min x and max x of each unit; NaN where an entry is."""
     least = most = tensor
     for axes in _stages(axis, tensor.dim(), axis >= 0 and _in_short_runs(tensor, axis)):
         least, most = least.amin(axes), most.amax(axes)
-    return torch.maximum(most, -least)
+    return least, most
 
 
 def _in_short_runs(tensor: Tensor, axis: int) -> bool:
@@ -126,6 +140,24 @@ def norms_along(axis: int, values: dict, gradient: Tensor) -> None:
     values["time"] = torch.linalg.vector_norm(gradient.detach(), dim=others, dtype=torch.float64)
 
 
+def add_gradient(values: dict, full: bool, gradient: Tensor) -> None:
+    """Adds the norm of a gradient to those in `values`; if full, its largest entry as well where the norm may hide it."""
+    if not measurable(gradient):
+        return
+    gradient = gradient.detach()
+    size = norm(gradient)
+    _add(values, "gradient_norm", size, torch.hypot)
+    if full and not usual(size):  # what else lets entries be infinite or NaN, or their squares
+        _add(values, "gradient_largest", largest(gradient), torch.maximum)
+
+
+def _add(values: dict, name: str, found: Tensor, add: Callable[[Tensor, Tensor], Tensor]) -> None:
+    known = values.get(name)
+    if known is not None:  # a number, where rows were read before this backward pass
+        found = add(known if isinstance(known, Tensor) else found.new_tensor(known), found)
+    values[name] = found
+
+
 def flat_entries(z: Tensor, limits: tuple[float, float] | None) -> Tensor | None:
     """How many z are so far out that an activation with these limits is flat; None where that has no meaning."""
     if limits is None or not measurable(z) or not z.is_floating_point():
@@ -135,8 +167,10 @@ def flat_entries(z: Tensor, limits: tuple[float, float] | None) -> Tensor | None
 
 def count_outside(tensor: Tensor, low: float, high: float) -> Tensor:
     """How many entries are beyond low and high, those on a finite limit included."""
+    if at_hand(tensor) and (low == -inf or low < tensor.amin().item()) and (high == inf or tensor.amax().item() < high):
+        return torch.zeros(())  # as in most layers of a sound network, and several times faster to tell
     # Comparisons that write 1 or 0 as floats are several times faster than those that write booleans.
-    if low == -high:
+    if -low == high < inf:
         return _sum(tensor.abs().ge_(high))
     outside = [_sum(torch.le(tensor, low, out=torch.empty_like(tensor)))] if low > -inf else []
     outside += [_sum(torch.ge(tensor, high, out=torch.empty_like(tensor)))] if high < inf else []
