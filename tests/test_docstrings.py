@@ -6,16 +6,20 @@ import pkgutil
 from doctest import DocTestFinder, DocTestRunner
 
 import pytest
+import torch
+from torch import nn
 
 import d2lstab
 
 NAMES = [name for _, name, _ in pkgutil.walk_packages(d2lstab.__path__, "d2lstab.") if name != "d2lstab.lightning"]
+# What a reader of an example has imported; not what the module around it happens to import.
+READER = {"torch": torch, "nn": nn, **{name: getattr(d2lstab, name) for name in d2lstab.__all__}}
 EXAMPLES = {
     example.name.rpartition(".")[2]: example
     for module in map(importlib.import_module, NAMES)
     for thing in vars(module).values()
     if getattr(thing, "__module__", None) == module.__name__ and (inspect.isroutine(thing) or inspect.isclass(thing))
-    for example in DocTestFinder(recurse=False).find(thing, globs=vars(module).copy())
+    for example in DocTestFinder(recurse=False).find(thing, globs=dict(READER))
     if example.examples
 }
 
