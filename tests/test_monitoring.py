@@ -499,3 +499,14 @@ def test_a_run_that_was_lost_from_its_first_record_can_be_looked_at(value):
     for ax in (signals.plot(), signals.plot_histogram("output")):
         ax.figure.canvas.draw()
     plt.close("all")
+
+
+def test_a_frozen_model_whose_input_is_trained_is_watched_without_weights():
+    model, x = nn.Sequential(nn.Linear(4, 3), nn.Tanh()).requires_grad_(False), torch.randn(8, 4, requires_grad=True)
+    with Monitor(model, every=1, tell=None) as monitor:
+        for _ in range(3):
+            loss = model(x).square().mean()
+            loss.backward()
+            monitor.step(loss)
+    assert monitor.signals.weights == () and monitor.signals.update_norm.shape == (3, 0)
+    assert (monitor.signals.gradient > 0).all()

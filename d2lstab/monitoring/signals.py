@@ -165,7 +165,7 @@ def record_of(
         "histograms": torch.tensor([each.histogram for each in calls.values() if each.histogram]),
         "with_histogram": [label for label, each in calls.items() if each.histogram],
         "weights": list(weights),
-        "norms": torch.tensor(norms, dtype=torch.float64).reshape(3, -1),
+        "norms": torch.tensor(norms, dtype=torch.float64),
     }
 
 

@@ -52,7 +52,8 @@ class Weights:
     def _begin(self) -> None:
         now: list[Tensor] = [*self.parameters.values()]
         if [_form(each) for each in now] == [_form(each) for each in self.copies]:
-            torch._foreach_copy_(self.copies, now)  # new memory would cost several times as much
+            if now:  # torch refuses lists without tensors
+                torch._foreach_copy_(self.copies, now)  # new memory would cost several times as much
         else:
             self.copies = [each.clone() for each in now]
         self.norms[2] = norms(self.copies)
@@ -62,7 +63,8 @@ class Weights:
     def _end(self) -> None:
         now: list[Tensor] = [*self.parameters.values()]
         self.norms[0] = norms([each.grad for each in now])
-        torch._foreach_sub_(self.copies, now)
+        if now:
+            torch._foreach_sub_(self.copies, now)
         self.norms[1] = norms(self.copies)
         self.stepping, self.stepped = False, True
 
