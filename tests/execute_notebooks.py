@@ -20,6 +20,16 @@ CACHE = ROOT / ".cache"
 PICTURE = ROOT / ".github" / "picture.png"  # the README's: the figure of the cell tagged readme-picture
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CONTROLS = "application/vnd.jupyter.widget-view+json"  # random names of widgets, which only run in their kernel
+STARTUP = f"""import os
+
+if os.environ.get("JITTER"):  # what `pytest --jitter` sets
+    import sys
+
+    sys.path.append({str(ROOT)!r})
+    from tests.jitter import from_environment
+
+    from_environment()
+"""  # what a kernel runs before its first cell
 KEPT_CELL_METADATA = {"tags", "jupyter"}  # `jupyter` folds the solutions of exercises
 
 
@@ -83,6 +93,10 @@ def prepare_environment() -> None:
         folder = CACHE / variable.lower()
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[variable] = str(folder)
+    startup = CACHE / "ipythondir" / "profile_default" / "startup" / "processor.py"
+    startup.parent.mkdir(parents=True, exist_ok=True)
+    if not startup.exists() or startup.read_text() != STARTUP:
+        startup.write_text(STARTUP)
     import matplotlib
 
     matplotlib.use("agg")

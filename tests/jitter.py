@@ -1,0 +1,167 @@
+"""A processor that is not here: every rounded result moves by about one unit in the last place.
+
+Kernels of other processors, thread counts and releases add in another order, fuse a product with a sum or not, and
+have another last bit in `exp`. `Jitter` does the same to whatever runs inside it: results of products, convolutions,
+reductions and transcendental functions move to a neighbouring float, or stay. Which one depends on the result, its
+place and the seed alone, so that the same arithmetic gives the same bits twice, as on a real processor.
+
+    pytest --jitter 3            tests and chapters on processor number 3
+    JITTER=3 python program.py   with `from tests.jitter import ...` inside; chapters' kernels do that at their start
+
+Integers, copies, comparisons and IEEE's own +, −, ×, ÷ and √ are the same everywhere, and stay; so does a result whose
+last bits are 0: a count, a power of two, a sum of few digits is not rounded on any processor.
+"""
+
+import os
+from zlib import crc32
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+VARIABLE = "JITTER"  # of the environment: kernels and other processes inherit the seed with it
+
+# Each entry of a result of these is a sum of many terms: in which order they are added depends on its place.
+SUMS = set(
+    """
+    mm addmm bmm baddbmm addbmm mv addmv addr dot vdot linear mkldnn_linear _addmm_activation
+    convolution _convolution convolution_backward mkldnn_convolution mkldnn_rnn_layer
+    _slow_conv2d_forward slow_conv3d _slow_conv2d_backward conv_transpose2d
+    _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention_for_cpu_backward
+    _scaled_dot_product_attention_math _scaled_dot_product_efficient_attention
+    _scaled_dot_product_efficient_attention_backward _transform_bias_rescale_qkv _native_multi_head_attention
+    sum nansum mean nanmean var std var_mean std_mean norm linalg_vector_norm native_norm _foreach_norm prod
+    cumsum cumprod logsumexp logcumsumexp trace _cdist_forward _cdist_backward _pdist_forward renorm
+    _softmax _softmax_backward_data _log_softmax _log_softmax_backward_data _safe_softmax
+    native_layer_norm native_layer_norm_backward native_group_norm native_group_norm_backward
+    native_batch_norm native_batch_norm_backward _native_batch_norm_legit _batch_norm_with_update batch_norm_backward
+    _native_batch_norm_legit_functional _fused_rms_norm _fused_rms_norm_backward
+    avg_pool1d avg_pool2d avg_pool2d_backward avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool2d_backward
+    upsample_bilinear2d upsample_bilinear2d_backward upsample_bicubic2d grid_sampler_2d grid_sampler_2d_backward
+    embedding_dense_backward _embedding_bag nll_loss_forward nll_loss2d_forward mse_loss smooth_l1_loss huber_loss
+    binary_cross_entropy binary_cross_entropy_backward _ctc_loss _ctc_loss_backward
+    linalg_qr _linalg_svd _linalg_eigh linalg_eig linalg_eigvals linalg_inv_ex linalg_lu linalg_lu_factor_ex
+    linalg_lu_solve _linalg_solve_ex linalg_solve_triangular linalg_cholesky_ex cholesky_inverse linalg_householder_product
+    geqrf _linalg_det _linalg_slogdet linalg_matrix_exp linalg_lstsq triangular_solve _fft_r2c _fft_c2r _fft_c2c
+    scatter_add index_add scatter_reduce index_put segment_reduce histc
+    _thnn_fused_lstm_cell _thnn_fused_gru_cell _thnn_fused_lstm_cell_backward_impl _thnn_fused_gru_cell_backward
+    """.split()
+)
+# Here the last bit depends on the library, and on whether a product is fused with a sum.
+FUNCTIONS = set(
+    """
+    exp exp2 expm1 log log2 log10 log1p pow rsqrt logaddexp logaddexp2 xlogy sigmoid log_sigmoid_forward logit
+    sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sinc hypot
+    erf erfc erfinv lgamma digamma polygamma mvlgamma i0 igamma igammac
+    special_erfcx special_log_ndtr special_ndtri special_zeta special_i0e special_i1 special_i1e special_entr special_xlog1py
+    gelu silu softplus elu celu mish hardswish
+    gelu_backward silu_backward softplus_backward elu_backward mish_backward log_sigmoid_backward
+    tanh_backward sigmoid_backward hardswish_backward
+    addcmul addcdiv lerp normal _standard_gamma exponential log_normal cauchy geometric
+    binary_cross_entropy_with_logits soft_margin_loss kl_div cosine_embedding_loss
+    """.split()
+)
+
+# Where these end, they end on every processor: a probability of 1, the tanh of 20.
+BOUNDED = set("sigmoid tanh sin cos erf erfc _softmax _safe_softmax".split())
+
+# For each dtype its integers, an odd factor that makes hashes of them, and the last bits, which are 0 in numbers of few
+# digits.
+_BITS = {
+    torch.float64: (torch.int64, 0x1E3779B97F4A7C15, 0xFFFF),
+    torch.float32: (torch.int32, 0x1E3779B1, 0xFF),
+    torch.float16: (torch.int16, 0x1E37, 0xF),
+    torch.bfloat16: (torch.int16, 0x1E37, 0x3),
+}
+_PLACES = 1 << 20
+
+
+class Jitter(TorchDispatchMode):
+    """Inside it, torch calculates as processor number `seed` would. Outside nothing is changed.
+
+    It reaches backward passes and `torch.func` alike, but one thread only, and nothing that torch.compile compiled.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+        self.places: dict[tuple, Tensor] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__.removesuffix("_")
+        if name in SUMS or (name in FUNCTIONS and not _is_product(name, args)):
+            given = [entry for entry in args if _is_number(entry)]
+            for entry in result if isinstance(result, (tuple, list)) else (result,):
+                if _is_number(entry) and entry.numel():
+                    disturb = self.disturb_sums if name in SUMS else self.disturb_values
+                    disturb(entry, name, given)
+        return result
+
+    def disturb_sums(self, result: Tensor, name: str, given: list[Tensor]) -> None:
+        """Multiplies entries by 1 − ε/2, 1, 1 or 1 + ε; which, depends on their place and on the result as a whole."""
+        integer, _, last = _BITS[result.dtype]
+        bits = result.view(integer)
+        kept = (bits & last) == 0 if name in BOUNDED or all(map(_is_of_few_digits, given)) else None
+        factors = self.factors(result, crc32(name.encode()) + int(bits.sum()))
+        if kept is not None:
+            factors = factors.masked_fill(kept, 1.0)
+        result *= factors
+
+    def disturb_values(self, result: Tensor, name: str, given: list[Tensor]) -> None:
+        """Moves entries by −1, 0, 0 or 1 unit in the last place; which, depends on their value alone."""
+        integer, odd, last = _BITS[result.dtype]
+        width = torch.iinfo(integer).bits
+        bits = result.view(integer)
+        step = (bits + self.seed).mul_(odd)
+        step >>= width - 2
+        step += 1
+        step >>= 1
+        argument = given[0] if given and name not in BOUNDED else result
+        if argument.shape == result.shape and argument.dtype == result.dtype:
+            digits = (bits | argument.view(integer)).bitwise_and_(last)  # 0 where both have few
+            step &= digits.neg_().__irshift__(width - 1)
+        elif all(map(_is_of_few_digits, given)):
+            step &= (bits & last).neg_().__irshift__(width - 1)
+        result *= step.to(result.dtype).mul_(torch.finfo(result.dtype).eps).add_(1)
+
+    def factors(self, result: Tensor, number: int) -> Tensor:
+        """One factor for each place of a result, from a long list of them."""
+        key = result.dtype, result.device
+        if key not in self.places:
+            steps = torch.randint(4, (_PLACES,), generator=torch.Generator().manual_seed(self.seed))
+            eps = torch.finfo(result.dtype).eps
+            table = torch.tensor([1 - eps / 2, 1, 1, 1 + eps], dtype=torch.float64)
+            self.places[key] = table[steps].to(result.dtype).to(result.device)
+        places, size = self.places[key], result.numel()
+        if size > _PLACES // 2:
+            places = places.repeat(size // _PLACES + 2)
+        start = number * 0x9E3779B1 % (len(places) - size)
+        return places[start : start + size].view(result.shape)
+
+
+def _is_product(name: str, args: tuple) -> bool:
+    """Whether a power is a product, a quotient or a root, which IEEE defines to the last bit."""
+    return name == "pow" and len(args) > 1 and args[1] in (-1, 0.5, 1, 2)
+
+
+def _is_number(value) -> bool:
+    """Whether the value is a plain tensor of floats that hold something."""
+    plain = type(value) in (Tensor, torch.nn.Parameter) and value.dtype in _BITS and value.layout == torch.strided
+    return plain and value.device.type != "meta"
+
+
+def _is_of_few_digits(tensor: Tensor) -> bool:
+    """Whether the last bits of all entries are 0, as those of counts, signs and powers of two."""
+    integer, _, last = _BITS[tensor.dtype]
+    bits = tensor.view(integer)
+    return not (bits[(0,) * bits.ndim] & last) and not (bits & last).any() if tensor.numel() else True
+
+
+def from_environment() -> Jitter | None:
+    """The processor that the environment asks for, entered for as long as this process runs."""
+    if not os.environ.get(VARIABLE):
+        return None
+    jitter = Jitter(int(os.environ[VARIABLE]))
+    jitter.__enter__()
+    return jitter
