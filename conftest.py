@@ -21,11 +21,11 @@ def pytest_configure(config):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem):
-    seed = pyfuncitem.config.getoption("jitter")
-    if seed is None or pyfuncitem.get_closest_marker("exact"):
+def pytest_runtest_protocol(item):
+    seed = item.config.getoption("jitter")
+    if seed is None or item.get_closest_marker("exact"):
         return (yield)
     from tests.jitter import Jitter
 
-    with Jitter(seed):
+    with Jitter(seed):  # fixtures as well
         return (yield)

@@ -65,13 +65,16 @@ FUNCTIONS = set(
 # Where these end, they end on every processor: a probability of 1, the tanh of 20.
 BOUNDED = set("sigmoid tanh sin cos erf erfc _softmax _safe_softmax".split())
 
-# For each dtype its integers, an odd factor that makes hashes of them, and the last bits, which are 0 in numbers of few
-# digits.
+# A product of which each sum has one term at most is not rounded twice: exact, too.
+PRODUCTS = set("mm bmm mv".split())
+
+# For each dtype its integers, an odd factor that makes hashes of them, the last bits, which are 0 in numbers of few
+# digits, and the bits of 1.
 _BITS = {
-    torch.float64: (torch.int64, 0x1E3779B97F4A7C15, 0xFFFF),
-    torch.float32: (torch.int32, 0x1E3779B1, 0xFF),
-    torch.float16: (torch.int16, 0x1E37, 0xF),
-    torch.bfloat16: (torch.int16, 0x1E37, 0x3),
+    torch.float64: (torch.int64, 0x1E3779B97F4A7C15, 0xFFFF, 0x3FF << 52),
+    torch.float32: (torch.int32, 0x1E3779B1, 0xFF, 0x7F << 23),
+    torch.float16: (torch.int16, 0x1E37, 0xF, 0xF << 10),
+    torch.bfloat16: (torch.int16, 0x1E37, 0x3, 0x7F << 7),
 }
 _PLACES = 1 << 20
 
@@ -94,55 +97,62 @@ class Jitter(TorchDispatchMode):
             given = [entry for entry in args if _is_number(entry)]
             for entry in result if isinstance(result, (tuple, list)) else (result,):
                 if _is_number(entry) and entry.numel():
-                    disturb = self.disturb_sums if name in SUMS else self.disturb_values
-                    disturb(entry, name, given)
+                    self.disturb(entry, name, given)
         return result
 
-    def disturb_sums(self, result: Tensor, name: str, given: list[Tensor]) -> None:
-        """Multiplies entries by 1 − ε/2, 1, 1 or 1 + ε; which, depends on their place and on the result as a whole."""
-        integer, _, last = _BITS[result.dtype]
-        bits = result.view(integer)
-        kept = (bits & last) == 0 if name in BOUNDED or all(map(_is_of_few_digits, given)) else None
-        factors = self.factors(result, crc32(name.encode()) + int(bits.sum()))
+    def disturb(self, result: Tensor, name: str, given: list[Tensor]) -> None:
+        """Multiplies entries by 1 − ε/2, 1, 1 or 1 + ε: which, depends on their value and, in sums, on their place."""
+        integer, odd, last, one = _BITS[result.dtype]
+        width, bits = torch.iinfo(integer).bits, result.view(integer)
+        step = bits * odd
+        step ^= self.place(bits, name) if name in SUMS else self.number(integer)
+        if width == 16:  # sums of products are rounded to 16 bits once: another order moves few of them
+            step *= (step & 0x1C0) == 0
+        step >>= width - 2  # −2, −1, 0 or 1
+        kept = self.exact(result, bits, name, given, last)
         if kept is not None:
-            factors = factors.masked_fill(kept, 1.0)
-        result *= factors
-
-    def disturb_values(self, result: Tensor, name: str, given: list[Tensor]) -> None:
-        """Moves entries by −1, 0, 0 or 1 unit in the last place; which, depends on their value alone."""
-        integer, odd, last = _BITS[result.dtype]
-        width = torch.iinfo(integer).bits
-        bits = result.view(integer)
-        step = (bits + self.seed).mul_(odd)
-        step >>= width - 2
-        step += 1
+            step.masked_fill_(kept, 0)
+        step += 2 * one + 1
         step >>= 1
-        argument = given[0] if given and name not in BOUNDED else result
-        if argument.shape == result.shape and argument.dtype == result.dtype:
-            digits = (bits | argument.view(integer)).bitwise_and_(last)  # 0 where both have few
-            step &= digits.neg_().__irshift__(width - 1)
-        elif all(map(_is_of_few_digits, given)):
-            step &= (bits & last).neg_().__irshift__(width - 1)
-        result *= step.to(result.dtype).mul_(torch.finfo(result.dtype).eps).add_(1)
+        result *= step.view(result.dtype)
 
-    def factors(self, result: Tensor, number: int) -> Tensor:
-        """One factor for each place of a result, from a long list of them."""
-        key = result.dtype, result.device
+    def exact(self, result: Tensor, bits: Tensor, name: str, given: list[Tensor], last: int) -> Tensor | None:
+        """Which entries are the same on every processor."""
+        if name in BOUNDED:
+            return (bits & last) == 0
+        if name in FUNCTIONS and given and given[0].shape == bits.shape and given[0].dtype == result.dtype:
+            return ((bits | given[0].view(bits.dtype)) & last) == 0
+        short = [_is_of_few_digits(tensor) for tensor in given]
+        if all(short):
+            return (bits & last) == 0
+        if name in PRODUCTS and any(short):
+            return torch.matmul(*((tensor != 0).float() for tensor in given)) <= 1
+        return None
+
+    def place(self, bits: Tensor, name: str) -> Tensor:
+        """A random integer for each place of a result of this operation."""
+        key = bits.dtype, bits.device, bits.shape, name
         if key not in self.places:
-            steps = torch.randint(4, (_PLACES,), generator=torch.Generator().manual_seed(self.seed))
-            eps = torch.finfo(result.dtype).eps
-            table = torch.tensor([1 - eps / 2, 1, 1, 1 + eps], dtype=torch.float64)
-            self.places[key] = table[steps].to(result.dtype).to(result.device)
-        places, size = self.places[key], result.numel()
-        if size > _PLACES // 2:
-            places = places.repeat(size // _PLACES + 2)
-        start = number * 0x9E3779B1 % (len(places) - size)
-        return places[start : start + size].view(result.shape)
+            limits, generator = torch.iinfo(bits.dtype), torch.Generator().manual_seed(self.seed)
+            if bits.dtype not in self.places:
+                size = {"size": (_PLACES,), "dtype": bits.dtype, "generator": generator}
+                self.places[bits.dtype] = torch.randint(limits.min, limits.max, **size)
+            places, size = self.places[bits.dtype].to(bits.device), bits.numel()
+            if size > _PLACES // 2:
+                places = places.repeat(size // _PLACES + 2)
+            start = crc32(name.encode()) % (len(places) - size)
+            self.places[key] = places[start : start + size].view(bits.shape)
+        return self.places[key]
+
+    def number(self, integer: torch.dtype) -> int:
+        """One integer for functions, which do not know places."""
+        return (self.seed * 0x9E3779B97F4A7C15 + 0x3C6EF372FE94F82B) % torch.iinfo(integer).max
 
 
 def _is_product(name: str, args: tuple) -> bool:
     """Whether a power is a product, a quotient or a root, which IEEE defines to the last bit."""
-    return name == "pow" and len(args) > 1 and args[1] in (-1, 0.5, 1, 2)
+    exponent = args[1] if name == "pow" and len(args) > 1 else None
+    return isinstance(exponent, (int, float)) and exponent in (-1, 0.5, 1, 2)
 
 
 def _is_number(value) -> bool:
@@ -153,7 +163,7 @@ def _is_number(value) -> bool:
 
 def _is_of_few_digits(tensor: Tensor) -> bool:
     """Whether the last bits of all entries are 0, as those of counts, signs and powers of two."""
-    integer, _, last = _BITS[tensor.dtype]
+    integer, _, last, _ = _BITS[tensor.dtype]
     bits = tensor.view(integer)
     return not (bits[(0,) * bits.ndim] & last) and not (bits & last).any() if tensor.numel() else True
 

@@ -28,6 +28,7 @@ from d2lstab import (
     trainability_map,
 )
 from d2lstab.processes import bar_hidden
+from tests.jitter import from_environment
 
 INPUTS = normal(40, 64, generator=seeded(0))
 LITTLE = Dataset(INPUTS, torch.arange(40) % 10, INPUTS, torch.arange(40) % 10)
@@ -125,4 +126,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    from_environment()
     main(Path(sys.argv[1]))

@@ -281,7 +281,9 @@ def test_a_relative_error_is_measured_against_float64_after_rounding_the_input(d
 def test_a_relative_error_is_infinite_where_nothing_is_right():
     x = torch.tensor([1000.0, 0.0, 1.0], dtype=torch.float64)
     assert relative_error(torch.exp, x).tolist()[:2] == [0, 0]  # exp(1000) is infinite in float64, too
-    assert relative_error(lambda x: x.exp().log(), x, exact=lambda x: x).tolist() == [inf, 0, 0]
+    lost, zero, one = relative_error(lambda x: x.exp().log(), x, exact=lambda x: x).tolist()
+    assert (lost, zero) == (inf, 0)
+    assert one <= describe(torch.float32).eps  # 0, or one unit in the last place: libraries differ
     assert relative_error(lambda x: x + 1, x, exact=lambda x: 0 * x)[1] == inf
     assert relative_error(lambda x: x / 0 * 0, x, exact=lambda x: x)[2] == inf
 

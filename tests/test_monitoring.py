@@ -78,9 +78,10 @@ def test_norms_are_those_of_the_weights_around_the_optimizers_step(given, clip):
         weight = torch.stack([each.norm() for each in before]).double()
         moved = torch.stack([(b - a).norm() for a, b in zip(before, twin.parameters())]).double().detach()
         gradient = torch.stack([each.grad.norm() for each in twin.parameters()]).double()
-        torch.testing.assert_close(signals.weight_norm[step], weight)
-        torch.testing.assert_close(signals.update_norm[step], moved)
-        torch.testing.assert_close(signals.gradient_norm[step], gradient)
+        # Norms of float32, in float64; those of all weights at once are added up in an order of their own.
+        torch.testing.assert_close(signals.weight_norm[step], weight, rtol=1e-6, atol=0)
+        torch.testing.assert_close(signals.update_norm[step], moved, rtol=1e-6, atol=0)
+        torch.testing.assert_close(signals.gradient_norm[step], gradient, rtol=1e-6, atol=0)
         torch.testing.assert_close(moved, 0.1 * gradient, rtol=1e-3, atol=1e-6)
     assert signals.weights == tuple(name for name, _ in twin.named_parameters())
     own = signals.layers.index("layer2.linear")
@@ -316,6 +317,7 @@ def test_a_step_that_a_loss_scaler_leaves_out_is_recorded_without_norms_and_is_n
 
 
 @pytest.mark.filterwarnings("ignore:Guards may run slower")  # what torch says of Python 3.13.0
+@pytest.mark.exact("torch.compile compiles nothing where a dispatch mode listens")
 def test_a_compiled_model_is_not_compiled_again_after_a_record():
     compilations = []
 

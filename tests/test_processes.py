@@ -137,7 +137,7 @@ def test_without_torchrun_there_is_one_process_of_rank_0(monkeypatch):
 
 def test_the_script_of_the_manual_prints_the_same_line_in_one_process_and_in_two(tmp_path, one_thread, capsys):
     script = tmp_path / "grid.py"
-    script.write_text(SCRIPT)
+    script.write_text("from tests.jitter import from_environment\nfrom_environment()\n" + SCRIPT)
     done = under_torchrun(script)
     assert done.returncode == 0, done.stderr
     exec(compile(SCRIPT, "grid.py", "exec"), {})  # noqa: S102

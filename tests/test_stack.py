@@ -219,7 +219,7 @@ def test_what_is_learnt_in_company_is_what_is_learnt_alone_and_comes_back_in_the
         alone = quick(make, seeds=[seed])
         torch.testing.assert_close(company.loss[seed], alone.loss[0])
         torch.testing.assert_close(dict(model.state_dict()), dict(alone.models[0].state_dict()))
-        assert company.accuracy[seed] == alone.accuracy[0]
+        torch.testing.assert_close(company.accuracy[seed], alone.accuracy[0])
     fresh = make(0).state_dict()
     learnt = company.models[0].state_dict()
     assert any(not torch.equal(fresh[name], learnt[name]) for name in fresh)
@@ -232,7 +232,7 @@ def test_a_trained_model_computes_its_own_accuracy():
     held_out = data()
     for model, accuracy in zip(history.models, history.accuracy):
         right = model.eval()(held_out.test_inputs).argmax(-1) == held_out.test_targets
-        assert right.float().mean() == accuracy
+        torch.testing.assert_close(right.float().mean(), accuracy)
 
 
 def test_an_optimizer_that_mixes_entries_sees_each_seed_alone():

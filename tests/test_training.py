@@ -85,7 +85,7 @@ def test_a_seed_gives_the_same_curve_alone_or_among_32():
         alone = quick(small, seeds=[seed])
         torch.testing.assert_close(alone.loss[0], company.loss[seed])
         torch.testing.assert_close(alone.gradient_norm[0], company.gradient_norm[seed])
-        assert alone.accuracy[0] == company.accuracy[seed]
+        torch.testing.assert_close(alone.accuracy[0], company.accuracy[seed])
 
 
 def test_batch_normalization_has_the_statistics_of_its_own_seed():
@@ -243,8 +243,10 @@ def test_units_that_start_equal_stay_equal(row, optimizer):
 
     quick(equal, optimizer=optimizer, seeds=[0])
     hidden = models[0].layer1(blobs().inputs).detach()
-    assert len(models[0].layer1.linear.weight.unique(dim=0)) == row["value"]["distinct_units"]
-    assert torch.linalg.matrix_rank(hidden) == row["value"]["rank"]
+    # Equal to rounding: a kernel may add up the terms of two equal units in different orders (chapter 04).
+    weight = models[0].layer1.linear.weight
+    assert len(weight.detach().mul(1e9).round().unique(dim=0)) == row["value"]["distinct_units"]
+    assert torch.linalg.matrix_rank(hidden, rtol=1e-9) == row["value"]["rank"]
     assert not models[0].layer1.linear.weight.eq(0.3).any()  # it did move
 
 
