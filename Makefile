@@ -16,7 +16,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 export NVIDIA_TF32_OVERRIDE ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks bench lint update clean
+.PHONY: help lab test matrix notebooks bench lint update clean
 
 help: ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ lab: $(BOOT) ## open the course in JupyterLab
 
 test: $(BOOT) ## run all tests, every cell of every chapter among them
 	$(UV) run pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+matrix: $(BOOT) ## run what calculates on every processor that this machine can be; ARGS="avx2 notebooks" chooses
+	$(UV) run python tests/matrix.py $(ARGS)
 
 notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names some of them
 	$(UV) run python tests/execute_notebooks.py $(ARGS)

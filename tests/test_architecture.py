@@ -1,12 +1,15 @@
 """The floors of the package: imports point down, and modules on one floor ignore each other."""
 
 import ast
+import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import d2lstab
 
@@ -21,6 +24,21 @@ FLOORS = [
     {"monitoring"},
     {"exercises", "lightning"},
 ]
+# What the package takes of torch that torch does not promise to keep. One that moves fails here by its name.
+PRIVATE = {
+    "torch._C.DisableTorchFunction",
+    "torch._C._current_graph_task_id",
+    "torch._C._functorch.TransformType",
+    "torch._C._functorch.get_interpreter_stack",
+    "torch._C._functorch.peek_interpreter_stack",
+    "torch._foreach_copy_",
+    "torch._foreach_norm",
+    "torch._foreach_sub_",
+    "torch._subclasses.fake_tensor.FakeTensor",
+    "torch.utils._pytree.tree_leaves",
+    "torch.utils._pytree.tree_map",
+}
+PRIVATE_OF_MODULES = "_parameters _buffers _modules _forward_hooks _forward_pre_hooks _backward_hooks".split()
 PACKAGE = Path(d2lstab.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 MODULES = sorted({path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES})  # a folder is one module
@@ -58,6 +76,33 @@ def test_imports_point_down(module):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_file_can_be_read_in_one_sitting(path):
     assert len(path.read_text().splitlines()) <= 220
+
+
+def private_names(path: Path) -> set[str]:
+    """The names of torch in a file that have a part with a leading underscore, from `import` and from `torch.…`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "torch":
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute) and ast.unparse(node).startswith("torch."):
+            found.add(ast.unparse(node))
+    return {name for name in found if re.search(r"\._[A-Za-z]", name)}
+
+
+def test_the_private_names_of_torch_are_few_and_known():
+    used = {name for path in FILES for name in private_names(path)}
+    assert {name for name in used if not any(longer.startswith(f"{name}.") for longer in used)} == PRIVATE
+
+
+@pytest.mark.parametrize("name", sorted(PRIVATE))
+def test_a_private_name_of_torch_is_where_it_was(name):
+    module, _, last = name.rpartition(".")
+    place = torch._C if module == "torch._C" else importlib.import_module(module)
+    assert hasattr(place, last)
+
+
+def test_modules_keep_what_they_hold_where_they_did():
+    assert [name for name in PRIVATE_OF_MODULES if not hasattr(torch.nn.Linear(1, 1), name)] == []
 
 
 def test_the_package_imports_without_the_course():

@@ -107,7 +107,7 @@ def subject_of(
 def _check_kinds(model, loss, optimizer) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model={model!r} of type {type(model).__name__}\nexpected a torch.nn.Module")
-    if isinstance(model, torch.jit.ScriptModule):
+    if isinstance(model, getattr(torch.jit, "ScriptModule", ())):  # torch.jit is on its way out
         raise TypeError(
             f"model is a {type(model).__name__}, compiled by torch.jit\nexpected the module it was made from"
         )
