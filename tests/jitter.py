@@ -93,7 +93,7 @@ class Jitter(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__.removesuffix("_")
-        if name in SUMS or (name in FUNCTIONS and not _is_product(name, args)):
+        if name in SUMS | FUNCTIONS and not _is_exact(name, args):
             given = [entry for entry in args if _is_number(entry)]
             for entry in result if isinstance(result, (tuple, list)) else (result,):
                 if _is_number(entry) and entry.numel():
@@ -149,8 +149,10 @@ class Jitter(TorchDispatchMode):
         return (self.seed * 0x9E3779B97F4A7C15 + 0x3C6EF372FE94F82B) % torch.iinfo(integer).max
 
 
-def _is_product(name: str, args: tuple) -> bool:
-    """Whether a power is a product, a quotient or a root, which IEEE defines to the last bit."""
+def _is_exact(name: str, args: tuple) -> bool:
+    """Whether a power is a product, a quotient or a root, which IEEE defines to the last bit; or a sum only copies."""
+    if name == "index_put":
+        return not any(given is True for given in args[3:])  # accumulate
     exponent = args[1] if name == "pow" and len(args) > 1 else None
     return isinstance(exponent, (int, float)) and exponent in (-1, 0.5, 1, 2)
 

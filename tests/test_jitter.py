@@ -29,6 +29,7 @@ ROUNDED = {
     "tanh": lambda: X.tanh(),
     "softmax": lambda: X.softmax(1),
     "several results": lambda: torch.var_mean(X, 1)[0],
+    "gathered gradients": lambda: torch.zeros(40).index_put_((torch.arange(300) % 40,), X[:, 0], accumulate=True),
     "in place": lambda: X.clone().exp_(),
     "under vmap": lambda: torch.vmap(lambda x: x @ W.T)(X),
     "backward": lambda: torch.autograd.grad((X @ (w := W.T.clone().requires_grad_())).square().sum(), w)[0],
@@ -74,6 +75,7 @@ EXACT = {
     "a saturated tanh": lambda: (100 * X).abs().add(20).tanh(),
     "infinities": lambda: torch.tensor([1e3, torch.inf]).exp(),
     "integers": lambda: torch.arange(10).sum(),
+    "assignments": lambda: X.clone().index_put_((torch.tensor([1, 3]),), X[[7, 9]]),
     "an empty one": lambda: torch.empty(0).exp(),
 }
 
