@@ -65,6 +65,7 @@ FUNCTIONS = set(
 # Where these end, they end on every processor: a probability of 1, the tanh of 20.
 BOUNDED = set("sigmoid tanh sin cos erf erfc _softmax _safe_softmax".split())
 
+ROUNDED = SUMS | FUNCTIONS
 # A product of which each sum has one term at most is not rounded twice: exact, too.
 PRODUCTS = set("mm bmm mv".split())
 
@@ -93,7 +94,7 @@ class Jitter(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__.removesuffix("_")
-        if name in SUMS | FUNCTIONS and not _is_exact(name, args):
+        if name in ROUNDED and not _is_exact(name, args):
             given = [entry for entry in args if _is_number(entry)]
             for entry in result if isinstance(result, (tuple, list)) else (result,):
                 if _is_number(entry) and entry.numel():
