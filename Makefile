@@ -27,7 +27,7 @@ lab: $(BOOT) ## open the course in JupyterLab
 test: $(BOOT) ## run all tests, every cell of every chapter among them
 	$(UV) run pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-matrix: $(BOOT) ## run what calculates on every processor that this machine can be; ARGS="avx2 notebooks" chooses
+matrix: $(BOOT) ## run what calculates on every processor that this machine can be; ARGS="avx2/1 notebooks" chooses
 	$(UV) run python tests/matrix.py $(ARGS)
 
 notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names some of them

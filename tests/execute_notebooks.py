@@ -104,8 +104,12 @@ def prepare_environment() -> None:
 
 
 def main() -> None:
+    paths = [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb"))
+    if missing := [str(path) for path in paths if not (path.is_file() and path.suffix == ".ipynb")]:
+        there = "\n".join(f"  notebooks/{path.name}" for path in sorted(FOLDER.glob("*.ipynb")))
+        sys.exit(f"no notebook at {', '.join(missing)}\nexpected some of:\n{there}")
     prepare_environment()
-    for path in [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb")):
+    for path in paths:
         print(f"{path.name}: {'changed' if execute(path) else 'unchanged'}", flush=True)
 
 

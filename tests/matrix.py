@@ -1,6 +1,7 @@
 """The suite on every processor that this machine can be: `make matrix`, one line for each.
 
-    python tests/matrix.py [NAME ...]     all of them without a name; NAME is the beginning of a line, as "avx2"
+    python tests/matrix.py [NAME ...]     all of them without a name; NAME is the beginning of a line, as avx2 or jitter/0,
+                                              or a path: then only what lies there runs
 
 The instruction sets are switched with the variables of ATen, MKL and oneDNN; "jitter" is a processor that is not
 here at all (tests/jitter.py). Only chapters and the tests that calculate run.
@@ -19,7 +20,7 @@ PROCESSORS = {
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
     "default": {"ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "ONEDNN_MAX_CPU_ISA": "SSE41"},
 }
-THREADS = {"1 thread": "1", "2 threads": "2", "no thread variable": ""}  # an empty one is none to OpenMP
+THREADS = {"1": "1", "2": "2", "unset": ""}  # an empty variable is none to OpenMP
 JITTER = range(5)
 # What these look at is text, files and pictures.
 STRUCTURE = "architecture benchmarks contributing controls docstrings import jitter notebooks plotting readme".split()
@@ -28,28 +29,30 @@ STRUCTURE = "architecture benchmarks contributing controls docstrings import jit
 def variants() -> dict[str, tuple[dict[str, str], list[str]]]:
     """Each line's name, its environment and its options."""
     found = {
-        f"{processor}, {threads}": (variables | {"OMP_NUM_THREADS": number}, [])
+        f"{processor}/{threads}": (variables | {"OMP_NUM_THREADS": number}, [])
         for processor, variables in PROCESSORS.items()
         for threads, number in THREADS.items()
     }
-    return found | {f"jitter {seed}": ({"OMP_NUM_THREADS": "1"}, ["--jitter", str(seed)]) for seed in JITTER}
+    return found | {f"jitter/{seed}": ({"OMP_NUM_THREADS": "1"}, ["--jitter", str(seed)]) for seed in JITTER}
 
 
 def run(name: str, variables: dict[str, str], options: list[str], where: list[str]) -> bool:
     """Whether all passed; prints the line."""
     inherited = {key: value for key, value in os.environ.items() if key not in PROCESSORS["avx2"]}
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-q", "--tb=short"]
-    command += [f"--ignore=tests/test_{name}.py" for name in STRUCTURE]
+    command = [sys.executable, "-m", "pytest", *"-n 2 --dist loadfile --no-loadscope-reorder --tb=short".split()]
+    command += [*(f"--ignore=tests/test_{name}.py" for name in STRUCTURE), *options, *where]
     begun = monotonic()
-    done = subprocess.run(
-        [*command, *options, *where], cwd=ROOT, env=inherited | variables, text=True, capture_output=True, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, env=inherited | variables, text=True, capture_output=True, check=False)
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", done.stdout)}
     broken = counts.get("failed", 0) + counts.get("error", 0)
     minutes = (monotonic() - begun) / 60
-    print(f"{name:28} {counts.get('passed', 0):5} passed {broken:3} failed {minutes:5.1f} min", flush=True)
+    print(f"{name:14} {counts.get('passed', 0):5} passed {broken:3} failed {minutes:5.1f} min", flush=True)
     if done.returncode:
-        print(*re.findall(r"^(?:FAILED|ERROR) .*", done.stdout, re.MULTILINE) or [done.stdout[-3000:]], sep="\n", flush=True)
+        print(
+            *re.findall(r"^(?:FAILED|ERROR) .*", done.stdout, re.MULTILINE) or [done.stdout[-3000:]],
+            sep="\n",
+            flush=True,
+        )
     return done.returncode == 0
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from d2lstab import FAULTS, diagnose, he_normal_, mlp, seeded, xavier_normal_
 from d2lstab.datasets import digits
+from d2lstab.diagnosis.evidence import are_copies
 from d2lstab.diagnosis.expectation import activated
 from d2lstab.diagnosis.findings import EXPLAINS, PREDICTED
 from d2lstab.mean_field import variance_map
@@ -189,6 +190,16 @@ def test_the_layer_at_which_it_begins_is_named():
     assert diagnose(*SICK["dead"]()[:4]).findings[0].layer.startswith("layer3")
     assert diagnose(*SICK["blind"]()[:4]).findings[0].layer.startswith("layer4")
     assert diagnose(*SICK["symmetric"]()[:4]).findings[0].layer == "0"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_copies_are_units_that_differ_by_rounding_and_no_more(dtype):
+    rounding = max(1e-4, 8 * torch.finfo(dtype).eps)
+    rows = torch.ones(4, 16, dtype=torch.float64)
+    for factor, copies in ((0, True), (0.7, True), (1.5, False)):
+        rows[1] = 1 + factor * rounding
+        assert are_copies(rows.to(dtype)) is copies
+    assert not are_copies(torch.ones(1, 16, dtype=dtype))
 
 
 def test_the_remedy_names_the_scale_that_the_activation_needs():

@@ -175,3 +175,11 @@ def test_every_function_that_the_map_of_the_notes_names_exists_and_every_section
     assert not {number for row in rows for number in re.findall(r"\d\d", row[2])} - {path.name[:2] for path in PATHS}
     sections = {row[0].strip() for row in rows}
     assert sections == {"§1", "§2", "§3", "§4", *(f"§5.{part}" for part in range(1, 7))}
+
+
+def test_a_notebook_that_is_not_there_is_told_with_those_that_are():
+    command = [sys.executable, FOLDER.parent / "tests" / "execute_notebooks.py", "nope"]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert run.stderr.startswith("no notebook at nope\nexpected some of:\n")
+    assert all(f"notebooks/{path.name}" in run.stderr for path in PATHS)

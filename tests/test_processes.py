@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -141,8 +142,9 @@ def test_the_script_of_the_manual_prints_the_same_line_in_one_process_and_in_two
     done = under_torchrun(script)
     assert done.returncode == 0, done.stderr
     exec(compile(SCRIPT, "grid.py", "exec"), {})  # noqa: S102
-    assert done.stdout == capsys.readouterr().out
-    assert done.stdout.endswith("of 32 networks learned\n") and done.stdout.count("\n") == 1
+    printed = re.sub(r"^\[Gloo\].*\n", "", done.stdout, flags=re.MULTILINE)  # torch 2.8 says whom it has met
+    assert printed == capsys.readouterr().out
+    assert printed.endswith("of 32 networks learned\n") and printed.count("\n") == 1
 
 
 def test_a_process_that_dies_between_two_experiments_ends_the_others_with_its_error(finished):
