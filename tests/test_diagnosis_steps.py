@@ -101,10 +101,15 @@ def test_a_rate_at_which_the_loss_only_goes_up_and_down_is_too_large(activation,
 def test_adam_at_its_usual_rate_is_too_fast_for_fifty_layers():
     # Measured on the digits over 8 seeds: after 400 steps of 64 the loss is 0.66 to 2.3 with 1e-3, and 0.03 to 0.1 with
     # 1e-4; of the images held out 10 to 59 % are right, and 85 to 89 %.
-    model = network(depth=50, width=256, seed=1)
-    finding = tried(model, torch.optim.Adam(model.parameters(), 1e-3)).findings[0]
-    assert (finding.fault, finding.severity) == ("step_too_large", "warning")
-    assert finding.expected == pytest.approx(1e-4)
+    # Whether thirty steps show it is chance: of seeds 0 to 3 it was 3 or 4 on each of six processors, five of them emulated.
+    found = []
+    for seed in range(4):
+        model = network(depth=50, width=256, seed=seed)
+        found += tried(model, torch.optim.Adam(model.parameters(), 1e-3)).findings[:1]
+    assert len(found) >= 2
+    for finding in found:
+        assert (finding.fault, finding.severity) == ("step_too_large", "warning")
+        assert finding.expected == pytest.approx(1e-4)
     assert tried(model, torch.optim.Adam(model.parameters(), 1e-4)).verdict == "healthy"
 
 
