@@ -222,12 +222,13 @@ def test_infinite_and_nan_outputs_show_in_the_largest():
         assert not row.largest < float("inf")
 
 
+@pytest.mark.parametrize("kinds", [None, (nn.Linear, nn.Tanh)], ids=["functions too", "modules only"])
 @pytest.mark.parametrize("name", ["checkpointed", "checkpointed, reentrant"])
-def test_the_first_model_that_is_recorded_may_be_checkpointed(name):
+def test_the_first_model_that_is_recorded_may_be_checkpointed(name, kinds):
     """Limits of activations were found out in its pass; torch counts what is saved there, and raised."""
     limits_of.cache_clear()
     model, inputs, _ = build(name)
-    assert len(run(model, inputs)) == 4
+    assert len(run(model, inputs, kinds=kinds)) == 4
 
 
 def test_a_checkpointed_layer_has_one_row_with_its_gradient():

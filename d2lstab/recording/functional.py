@@ -57,8 +57,6 @@ class FunctionCalls(TorchFunctionMode):
     def __init__(self, recorder):
         super().__init__()
         self.recorder = recorder
-        for kind in BENDING:  # now, once: inside the model's pass a checkpoint would count what this saves
-            limits_of(kind)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kind, recorder = FUNCTIONS.get(func), self.recorder

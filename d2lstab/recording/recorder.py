@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from .functional import FunctionCalls, limits_of, unseen
+from .functional import BENDING, FunctionCalls, limits_of, unseen
 from .modules import axis_of_units, calls_functions, check_kinds, eager, in_backward, is_layer, is_leaf, named_modules
 from .signals import Entry, Signals
 from .statistics import add_gradient, extremes, flat_entries, measurable, norm, norms_along, pair_difference, tensors_in
@@ -61,6 +61,9 @@ class Recorder:
         self.axis_of: dict[int, int] = {}  # the axis of units, by number of axes, as the last weight layer had it
         self.made: dict[int, tuple] = {}  # by the id of an output: a weak reference to it, and its place on the tape
         self.before: dict[str, Tensor | dict | None] = {}  # measured on the input of the layer that is being called
+        if full:
+            for kind in BENDING:  # once, and before the pass: checkpointing counts what is saved inside of it
+                limits_of(kind)
 
     def watch(self, model: nn.Module, kinds: type | tuple[type, ...] | None) -> None:
         modules = list(named_modules(model))
