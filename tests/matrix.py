@@ -40,7 +40,14 @@ def run(name: str, variables: dict[str, str], options: list[str], where: list[st
     """Whether all passed; prints the line."""
     inherited = {key: value for key, value in os.environ.items() if key not in PROCESSORS["avx2"]}
     workers = "2" if variables["OMP_NUM_THREADS"] == "1" else "1"  # more threads than cores only wait for each other
-    command = [sys.executable, "-m", "pytest", "-n", workers, *"--dist loadfile --no-loadscope-reorder --tb=short".split()]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n",
+        workers,
+        *"--dist loadfile --no-loadscope-reorder --tb=short".split(),
+    ]
     command += [*(f"--ignore=tests/test_{name}.py" for name in STRUCTURE), *options, *where]
     begun = monotonic()
     done = subprocess.run(command, cwd=ROOT, env=inherited | variables, text=True, capture_output=True, check=False)
