@@ -1,6 +1,7 @@
 """Does it learn, and how fast: many seeds trained at once."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,15 @@ from ..threads import one_thread_on_two_cores
 from .clipping import clip_by_global_norm_, clip_by_norm_, clip_by_value_, norm_over
 from .history import History, joined
 from .movement import Movement, Watch
-from .stack import Loss, MakeOptimizer, check_labels, losses_of, stacks
+from .optimizers import MakeOptimizer
+from .stack import Loss, check_labels, losses_of, stacks
 
 __all__ = ["History", "Movement", "clip_by_global_norm_", "clip_by_norm_", "clip_by_value_", "train"]
 
 
 @one_thread_on_two_cores()
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     make_model: Callable[[int], nn.Module],
     data: Dataset,
@@ -48,13 +52,18 @@ def train(
 
     The parameters of all seeds are stacked and move through one optimizer, each layer one batched product where
     its kind is known (those of `mlp` and its siblings, torch's own linear, convolutional and normalizing layers in a
-    Sequential), under vmap elsewhere; a seed gives the same curve alone or in company. Where neither can be (dropout,
-    recurrent modules, batch normalization inside other modules, control flow on data, optimizers that mix entries,
-    such as Muon) the seeds are trained one after the other, with the same result. A seed whose loss becomes infinite
-    or NaN stops; the others go on. Ctrl-C or the notebook's stop button ends the run early and returns the steps done.
+    Sequential), under vmap elsewhere; a seed gives the same curve alone or in company. optimizer is called once per
+    seed, with parameters of their true shape. Where no stack can be (dropout, recurrent modules, batch normalization
+    inside other modules, control flow on data, hooks, optimizers that mix entries, such as Muon, seeds that differ in
+    a setting of a layer or of the optimizer) the seeds are trained one after the other, with the same result. A seed
+    whose loss becomes infinite or NaN stops; the others go on. Ctrl-C or the notebook's stop button ends the run early
+    and returns the steps done.
+    Accuracy takes as classes the axis that cross-entropy does, (batch, classes, ...), or the one that targets lack;
+    it is NaN where two may be it. Gradients are enabled inside, wherever train is called.
 
     Raises ValueError for sizes below 1, a batch larger than the data, a device that is not there, inputs that do
-    not fit the model, class numbers without an output, a loss that is not a scalar, one module for two seeds;
+    not fit the model, class numbers without an output, a loss that is not a scalar, one module or one trained
+    parameter for two seeds, an optimizer of other parameters than it was given;
     TypeError if make_model does not return a module, optimizer no optimizer, or one such as LBFGS that evaluates
     the loss itself, schedule no scheduler, or ReduceLROnPlateau, which must be told a loss.
 
@@ -86,18 +95,18 @@ def train(
     with tqdm(total=steps * len(networks), desc="training", leave=False, delay=1, disable=hidden) as bar:
         for network, group in zip(networks, [seeds] if len(networks) == 1 else [[seed] for seed in seeds]):
             watch = Watch(network, steps) if movement else None
-            runs.append(_fit(network, group, data, optimizer, loss, steps, batch, clip, schedule, watch, bar))
+            runs.append(_fit(network, group, data, loss, steps, batch, clip, schedule, watch, bar))
             network.hand_back()
             if runs[-1].interrupted:
                 break
     return joined(runs, len(seeds), models)
 
 
-def _fit(network, seeds, data, optimizer, loss, steps, batch, clip, schedule, watch, bar) -> History:
+def _fit(network, seeds, data, loss, steps, batch, clip, schedule, watch, bar) -> History:
     """The history of one stack; its loop is the only training loop."""
     alive = torch.ones(len(seeds), dtype=torch.bool, device=data.inputs.device)
     record = torch.full((2, steps, len(seeds)), torch.nan, dtype=torch.float64, device=data.inputs.device)
-    updates, batches, done, interrupted = optimizer(network.trained.values()), _batches(data, batch, seeds), 0, False
+    updates, batches, done, interrupted = network.updates, _batches(data, batch, seeds), 0, False
     rate = _scheduler(schedule, updates) if schedule is not None else None
     try:
         with global_stream(seeds[0], data.inputs.device):
@@ -126,7 +135,7 @@ def _fit(network, seeds, data, optimizer, loss, steps, batch, clip, schedule, wa
         interrupted = True
         record = record[:, :done]
     moved = watch.movement(done if interrupted else steps) if watch is not None else None
-    accuracy = _accuracy(network, data)
+    accuracy = _accuracy(network, data, loss)
     loss_record, norm_record = record.cpu().mT
     together = len(seeds) == len(network.models) > 1
     return History(loss_record, norm_record, accuracy, ~alive.cpu(), together, interrupted, moved)
@@ -169,11 +178,32 @@ def _silence_(gradients: Sequence[Tensor], alive: Tensor) -> None:
 
 
 @torch.no_grad()
-def _accuracy(network, data: Dataset) -> Tensor:
-    """The share of test examples named right, (seeds,); NaN where the targets are not classes."""
+def _accuracy(network, data: Dataset, loss: Loss) -> Tensor:
+    """The share of test examples named right, (seeds,); NaN where it is not known which outputs are the classes."""
     network.module.eval()
-    seeds = len(network.models)
+    seeds, unknown = len(network.models), torch.full((len(network.models),), torch.nan)
     if data.test_targets.is_floating_point():
-        return torch.full((seeds,), torch.nan)
+        return unknown
     outputs = network(data.test_inputs.expand(seeds, *data.test_inputs.shape))
-    return (outputs.argmax(-1) == data.test_targets).to(torch.get_default_dtype()).flatten(1).mean(1).cpu()
+    axis = _class_axis(outputs.shape[1:], data.test_targets.shape, loss)
+    if axis is None:
+        return unknown
+    return (outputs.argmax(axis + 1) == data.test_targets).to(torch.get_default_dtype()).flatten(1).mean(1).cpu()
+
+
+def _class_axis(outputs: torch.Size, targets: torch.Size, loss: Loss) -> int | None:
+    """The axis of outputs (batch, ...) that targets (batch, ...) lack; None where several or none may be it.
+
+    Cross-entropy reads it from axis 1, where two would fit as well as elsewhere.
+    """
+    without = [outputs[:axis] + outputs[axis + 1 :] for axis in range(len(outputs))]
+    fitting = [axis for axis in range(1, len(outputs)) if without[axis] == targets and outputs[axis] > 1]
+    if 1 in fitting and _is_cross_entropy(loss):
+        return 1
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _is_cross_entropy(loss: Loss) -> bool:
+    while isinstance(loss, partial):
+        loss = loss.func
+    return loss is F.cross_entropy or isinstance(loss, nn.CrossEntropyLoss)

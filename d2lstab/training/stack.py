@@ -2,29 +2,28 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from ..datasets import Dataset
+from ..randomness import global_stream
 from .batched import batched
+from .likeness import alike
+from .optimizers import MakeOptimizer, optimizer_of, shared_optimizer, trained
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> a scalar
-MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
-
-# They treat every entry of a parameter on its own, so one optimizer over a stack of seeds is one per seed.
-_ELEMENTWISE = (
-    "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD",
-)  # fmt: skip
 # Under vmap: modules that keep statistics of a batch, draw random numbers, or have no rule.
 _NOT_MAPPED = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.RReLU, nn.RNNBase)
 
 
 class Alone:
     """One network with the interface of a stack of one."""
+
+    updates: optim.Optimizer
 
     def __init__(self, model: nn.Module):
         self.models: Sequence[nn.Module] = [model]
@@ -109,32 +108,42 @@ def stacks(models: Sequence[nn.Module], data: Dataset, optimizer: MakeOptimizer,
         )
     if not callable(loss):
         raise TypeError(f"loss={loss!r}\nexpected a function of outputs and targets, such as F.cross_entropy")
-    updates = optimizer([parameter for parameter in models[0].parameters() if parameter.requires_grad])
-    if not isinstance(updates, torch.optim.Optimizer):
-        raise TypeError(
-            f"optimizer returned {type(updates).__name__}\nexpected a torch.optim.Optimizer, as partial(SGD, lr=0.1) returns"
-        )
-    if isinstance(updates, torch.optim.LBFGS):
-        raise TypeError(
-            "LBFGS evaluates the loss several times per step\nexpected an optimizer with step(); write a loop of your own for LBFGS"
-        )
-    # One network has nothing to share, and an optimizer that mixes entries would mix the seeds.
-    if len(models) > 1 and type(updates).__name__ in _ELEMENTWISE:
-        for stack in _candidates(models):
-            if _agrees(stack, data, loss):
+    _check_apart(models)
+    own = [optimizer_of(optimizer, model) for model in models]
+    if len(models) > 1 and alike(models):  # one network has nothing to share
+        for build in (_batched, _mapped):
+            stack = build(models)
+            shared = None if stack is None else shared_optimizer(own, models, stack.trained)
+            if stack is not None and shared is not None and _agrees(build, models, data, loss):
+                stack.updates = shared
                 return [stack]
-    return [Alone(model) for model in models]
+    alone = [Alone(model) for model in models]
+    for network, updates in zip(alone, own):
+        network.updates = updates
+    return alone
 
 
-def _candidates(models: Sequence[nn.Module]) -> Iterator[Stack]:
+def _check_apart(models: Sequence[nn.Module]) -> None:
+    """Raises ValueError where two seeds would train one parameter."""
+    owner: dict[int, int] = {}
+    for index, model in enumerate(models):
+        for name, parameter in trained(model).items():
+            if owner.setdefault(id(parameter), index) != index:
+                raise ValueError(f"make_model returned one parameter {name} for two seeds\nexpected a new one for each")
+
+
+def _batched(models: Sequence[nn.Module]) -> Stack | None:
     module = batched(models)
-    if module is not None:
-        yield Stack(models, tied_as_(module, models[0]))
-    if not any(isinstance(module, _NOT_MAPPED) for module in models[0].modules()):
-        try:
-            yield Mapped(models)
-        except (RuntimeError, ValueError):  # torch's word for models that differ
-            return
+    return None if module is None else Stack(models, tied_as_(module, models[0]))
+
+
+def _mapped(models: Sequence[nn.Module]) -> Stack | None:
+    if any(isinstance(module, _NOT_MAPPED) for module in models[0].modules()):
+        return None
+    try:
+        return Mapped(models)
+    except (RuntimeError, ValueError):  # torch's word for models that it cannot stack
+        return None
 
 
 def tied_as_(module: nn.Module, model: nn.Module) -> nn.Module:
@@ -150,28 +159,34 @@ def tied_as_(module: nn.Module, model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def _agrees(stack: Stack, data: Dataset, loss: Loss) -> bool:
-    """Whether the stack computes what its models do: two seeds may differ in more than their parameters."""
-    rows = torch.zeros(len(stack.models), 2, dtype=torch.long)
-    inputs, targets = data.inputs[rows], data.targets[rows]
+def _agrees(build: Callable[..., Stack | None], models: Sequence[nn.Module], data: Dataset, loss: Loss) -> bool:
+    """Whether a stack of such models computes, training and evaluating, what each of them does.
+
+    A forward may be one that vmap cannot take, may draw numbers or look at the whole batch. Tried on copies.
+    """
+    rows = torch.arange(8) % len(data.inputs)
+    inputs, targets = (part[rows].expand(len(models), *part[rows].shape) for part in (data.inputs, data.targets))
     try:
-        stack.module.eval()
-        with warnings.catch_warnings():
+        models = copy.deepcopy(list(models))
+        stack = build(models)
+        if stack is None:
+            return False
+        with warnings.catch_warnings(), global_stream(0, data.inputs.device):
             warnings.filterwarnings("error", "There is a performance drop", UserWarning)  # vmap's word for a slow loop
-            together = stack(inputs)
-        alone = torch.stack([model.eval()(x) for model, x in zip(stack.models, inputs)])
-        stack.losses(loss, inputs, targets)
-    except (
-        RuntimeError,
-        ValueError,
-        IndexError,
-        TypeError,
-        UserWarning,
-    ):  # not for vmap; a mistake comes up in the loop
+            for training in (False, True):
+                for module in (stack.module, *models):
+                    module.train(training)
+                together = stack(inputs)
+                alone = [model(x) for model, x in zip(models, inputs)]
+                if not _close(together, torch.stack(alone)):
+                    return False
+            losses = stack.losses(loss, inputs, targets)
+            return _close(losses, torch.stack([loss(*pair) for pair in zip(alone, targets)]))
+    except (RuntimeError, ValueError, IndexError, TypeError, UserWarning):  # a mistake comes up in the loop
         return False
-    finally:
-        for model in (stack.module, *stack.models):
-            model.train()
+
+
+def _close(together: Tensor, alone: Tensor) -> bool:
     scale = alone.abs().amax().nan_to_num(1, 1, 1)
     return torch.allclose(together, alone, rtol=1e-2, atol=1e-2 * float(scale), equal_nan=True)
 
