@@ -1,7 +1,7 @@
 """Infinite-width theory against closed forms, the reference table, and its own definition by brute force."""
 
 from functools import partial
-from math import inf, log, pi, sqrt
+from math import exp, inf, log, pi, sqrt
 
 import matplotlib.pyplot as plt
 import pytest
@@ -28,6 +28,7 @@ from d2lstab import (
     trajectory,
     variance_map,
 )
+from d2lstab.mean_field import quadrature
 from tests.truth import NAMED, ROWS, truth
 
 pytestmark = pytest.mark.slow
@@ -318,3 +319,94 @@ def test_bad_input_is_told_what_is_expected(call):
 def test_what_is_no_function_is_refused():
     with pytest.raises(TypeError, match="activation='tanh'"):
         gaussian_mean("tanh")
+
+
+# How wrong a number may be
+
+
+def wave(frequency: float):
+    return lambda z: torch.sin(frequency * z)
+
+
+@pytest.mark.parametrize("q", [1e-4, 1.0, 30.0])
+@pytest.mark.parametrize("frequency", [1, 3, 30])
+def test_waves_have_their_moments_in_closed_form(frequency, q):
+    fading = exp(-2 * frequency**2 * q)  # E cos 2kz
+    assert variance_map(wave(frequency), q, 1.0) == pytest.approx((1 - fading) / 2, rel=1e-8)
+    assert chi(wave(frequency), q, 1.0) == pytest.approx(frequency**2 * (1 + fading) / 2, rel=1e-8)
+    assert gaussian_mean(lambda z: torch.cos(frequency * z), q) == pytest.approx(exp(-(frequency**2) * q / 2), abs=1e-8)
+
+
+@pytest.mark.parametrize("c", [-1.0, -0.3, 0.0, 0.9, 1.0])
+def test_correlations_of_waves_have_a_closed_form(c):
+    def covariance(c):
+        return (exp(-9 * 0.5 * (1 - c)) - exp(-9 * 0.5 * (1 + c))) / 2
+
+    measured = correlation_map(wave(3), c, 0.5, 1.0)
+    assert measured == pytest.approx(covariance(c) / covariance(1.0), abs=1e-8)
+
+
+FAST = {
+    "moments": lambda: variance_map(wave(300), 1e4, 1.0),
+    "slopes": lambda: chi(wave(300), 1e4, 1.0),
+    "a mean": lambda: gaussian_mean(lambda z: torch.sin(300 * z).square(), 1e4),
+    "a correlation": lambda: correlation_map(wave(3), 0.5, 1e4, 1.0),
+    "the same input": lambda: correlation_map(wave(300), 1.0, 1e4, 1.0),
+    "a fixed point": lambda: q_star(wave(3e4), 100.0),
+    "a phase diagram": lambda: phase_diagram(wave(3e4), sigma_w=[100.0], sigma_b=[0.0]),
+    "an edge": lambda: critical_sigma_w(wave(3e4), 1.0),
+    "a trajectory": lambda: trajectory(wave(3e4), sigma_w=1.0, depth=3),
+    "a jump far away": lambda: variance_map(lambda z: (z > 100.3).double(), 1e4, 1.0),
+}
+
+
+@pytest.mark.parametrize("call", FAST.values(), ids=FAST.keys())
+def test_a_number_that_is_not_known_is_refused(call):
+    with pytest.raises(ValueError, match=r"varies too fast at inputs of variance .*\nexpected"):
+        call()
+
+
+def test_what_is_not_known_far_away_does_not_matter_near():
+    assert q_star(wave(30), 1.0, 0.1) == pytest.approx(0.51, rel=1e-9)
+    assert critical_sigma_w(wave(30)) == pytest.approx(1 / 30, rel=1e-12)
+    assert float(trajectory(wave(30), sigma_w=1.0, depth=5).forward[-1]) == pytest.approx(log(0.5), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("f", "edge"),
+    [(F.elu, 1.0), (F.gelu, 2.0), (F.silu, 2.0), (F.mish, 1 / 0.6), (partial(F.leaky_relu, negative_slope=0.5), sqrt(1.6))],
+    ids=["ELU", "GELU", "SiLU", "Mish", "leaky ReLU"],
+)
+def test_without_biases_the_edge_of_chaos_hangs_on_the_slopes_at_zero_alone(f, edge):
+    assert critical_sigma_w(f) == pytest.approx(edge, rel=1e-12)
+
+
+def test_at_length_zero_slopes_are_those_on_both_sides_of_zero():
+    assert chi(torch.relu, 0.0, 1.0) == pytest.approx(0.5, rel=1e-12)
+    assert variance_map(torch.cos, 0.0, 1.0) == pytest.approx(1, rel=1e-12)
+
+
+def test_a_small_value_at_zero_is_not_taken_for_zero():
+    def shifted(z):
+        return torch.tanh(z) + 1e-5
+
+    assert critical_sigma_w(shifted) != 1
+    assert q_star(shifted, 0.5) == pytest.approx(0.25 * 1e-10 / 0.75, rel=1e-3)
+
+
+def test_both_rules_integrate_the_polynomials_that_they_should():
+    for rule, degree in ((quadrature._KRONROD, 22), (quadrature._GAUSS, 13)):
+        for power in range(degree + 1):
+            integral = float((rule * quadrature._ABSCISSAE**power).sum())
+            assert integral == pytest.approx(0 if power % 2 else 2 / (power + 1), abs=1e-14)
+
+
+@pytest.mark.parametrize("f", NAMED.values(), ids=NAMED.keys())
+@pytest.mark.parametrize("q", [1e-6, 1.0, 1e6])
+def test_a_bound_on_the_error_is_one(f, q):
+    panels = quadrature.panels_of(f)
+    coarse = quadrature._moments(f, torch.tensor(q, dtype=torch.float64), panels, 4)
+    fine = quadrature._moments(f, torch.tensor(q, dtype=torch.float64), panels, 1024)
+    for part in ("square", "slope_square"):
+        wrong = abs(float(getattr(coarse, part) / getattr(fine, part)) - 1)
+        assert wrong <= float(coarse.error) + 1e-12

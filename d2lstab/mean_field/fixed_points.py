@@ -1,7 +1,7 @@
 """Where a deep, infinitely wide network settles, and how fast."""
 
 from collections.abc import Callable
-from math import inf, log
+from math import exp, inf, log
 from typing import NamedTuple
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..activations import Activation
 from .maps import pair_mean
-from .quadrature import Panels, moments, not_negative, panels_of
+from .quadrature import Moments, Panels, finite, known, moments, moments_at, not_negative, panels_of
 
 _LENGTHS = torch.logspace(-10, 10, 801, dtype=torch.float64)  # 1 is among them
 
@@ -45,7 +45,7 @@ def lengths(f: Activation, sigma_w: Tensor, sigma_b: Tensor, panels: Panels) -> 
     """
     sigma_w, sigma_b = torch.broadcast_tensors(sigma_w, sigma_b)
     table = moments(f, _LENGTHS, panels)
-    drift = sigma_w[..., None].square() * table[0] + sigma_b[..., None].square() - _LENGTHS
+    drift = sigma_w[..., None].square() * table.square + sigma_b[..., None].square() - _LENGTHS
     start = len(_LENGTHS) // 2
     neutral = drift[..., start].abs() < 1e-12  # as every length is for ReLU at √2: it stays where it starts
     rising = drift[..., start] > 0
@@ -54,18 +54,24 @@ def lengths(f: Activation, sigma_w: Tensor, sigma_b: Tensor, panels: Panels) -> 
     unbounded = rising & (above > 0).all(-1) & ~neutral
     vanishing = ~rising & (below < 0).all(-1) & ~neutral
     low = torch.where(rising, start + step_up - 1, start - step_down).clamp(0, len(_LENGTHS) - 2)
+    low = low.where(~unbounded, len(_LENGTHS) - 2)
+    walked = slice(min(int(low.min()), start), max(int(low.max()) + 1, start) + 1)
+    known(table.error[walked], _LENGTHS[walked])
     q = _between(table, sigma_w, sigma_b, low)
-    # Below the table what remains is the bias and f(0).
-    floor = sigma_w.square() * table[0][0].where(table[0][0] > 1e-8, 0.0) + sigma_b.square()
+    # Below the table f is a line: what the bias and f(0) add, and each layer shortens.
+    added = sigma_w.square() * _square_at_zero(f) + sigma_b.square()
+    kept = sigma_w.square() * moments_at(f, 0.0, panels).slope_square
+    floor = torch.where(added > 0, added / (1 - kept), 0.0)
     q = torch.where(vanishing, floor, q.where(~neutral, 1.0)).where(~unbounded, _LENGTHS[-1])
     at_rest = unbounded | vanishing | neutral
 
     def newton(q: Tensor) -> tuple[Tensor, Tensor, bool]:
-        mean_square, slope_square, derivative = moments(f, q, panels)
-        speed = sigma_w.square() * derivative - 1
-        step = ((sigma_w.square() * mean_square + sigma_b.square() - q) / speed).where(~at_rest, 0.0)
+        here = moments(f, q, panels)
+        known(here.error.where(~unbounded, 0.0), q)
+        speed = sigma_w.square() * here.derivative - 1
+        step = ((sigma_w.square() * here.square + sigma_b.square() - q) / speed).where(~at_rest, 0.0)
         better = torch.where(at_rest, q, (q - step).clamp(_LENGTHS[low], _LENGTHS[low + 1]))
-        return better, slope_square, bool((step.abs() < 1e-9 * q).logical_or(at_rest).all())
+        return better, here.slope_square, bool((step.abs() < 1e-9 * q).logical_or(at_rest).all())
 
     q, slope_square, settled = newton(q)  # the table is right to about 1e-8; two of Newton's steps leave rounding
     if not settled:
@@ -73,10 +79,16 @@ def lengths(f: Activation, sigma_w: Tensor, sigma_b: Tensor, panels: Panels) -> 
     return torch.where(unbounded, inf, q), slope_square
 
 
-def _between(table: tuple[Tensor, ...], sigma_w: Tensor, sigma_b: Tensor, low: Tensor) -> Tensor:
+def _square_at_zero(f: Activation) -> float:
+    """f(0)², or 0 where that is only rounding, as of sigmoid(z) − ½."""
+    square = float(finite(f, torch.zeros(1, dtype=torch.float64)).square())
+    return square if square > 1e-24 else 0.0
+
+
+def _between(table: Moments, sigma_w: Tensor, sigma_b: Tensor, low: Tensor) -> Tensor:
     """Where the map crosses the diagonal between entries low and low + 1, by Newton on the cubic through the table."""
     left, right = _LENGTHS[low], _LENGTHS[low + 1]
-    width, (value, _, derivative) = right - left, table
+    width, value, derivative = right - left, table.square, table.derivative
     rise, start, end = value[low + 1] - value[low], derivative[low] * width, derivative[low + 1] * width
     t = torch.full_like(left, 0.5)
     for _ in range(8):
@@ -104,7 +116,7 @@ def _settled(f: Activation, sigma_w: float, sigma_b: float) -> tuple[float, floa
         raise ValueError(
             f"sigma_w={sigma_w}, sigma_b={sigma_b}: the signal vanishes\nexpected scales at which it does not"
         )
-    stretch = sigma_w**2 * float(moments(f, torch.tensor(q, dtype=torch.float64), panels)[1])  # the slope at c = 1
+    stretch = sigma_w**2 * float(moments_at(f, q, panels).slope_square)  # the slope at c = 1
     if stretch <= 1 + 1e-12:
         return q, 1.0, panels
 
@@ -131,24 +143,26 @@ def critical_sigma_w(f: Activation, sigma_b: float = 0.0) -> float:
     sigma_b = not_negative(sigma_b=sigma_b)
     # For every length q the scale with χ = 1 is 1/√E f′²; at the right q this scale also keeps q.
     panels = panels_of(f)
-    mean_square, slope_square, _ = moments(f, _LENGTHS, panels)
-    if sigma_b == 0 and mean_square[0] < 1e-8:
-        return float(slope_square[0].rsqrt())  # f(0) = 0: the length settles at 0, where only f′(0) counts
+    if sigma_b == 0 and _square_at_zero(f) == 0:
+        # The length settles at 0, where only the slopes on both sides of 0 count.
+        return float(moments_at(f, 0.0, panels).slope_square.rsqrt())
+    table = moments(f, _LENGTHS, panels)
 
     def excess(log_q: float) -> float:
-        q = torch.tensor(log_q, dtype=torch.float64).exp()
-        mean_square, slope_square, _ = moments(f, q, panels)
-        return float(q - mean_square / slope_square - sigma_b**2)
+        q = exp(log_q)
+        here = moments_at(f, q, panels)
+        return q - float(here.square / here.slope_square) - sigma_b**2
 
-    signs = (_LENGTHS - mean_square / slope_square - sigma_b**2).sign()
+    signs = (_LENGTHS - table.square / table.slope_square - sigma_b**2).sign()
     crossings = torch.nonzero((signs[1:] > 0) & (signs[:-1] < 0)).flatten()
+    walked = slice(0, int(crossings[0]) + 2 if len(crossings) else None)
+    known(table.error[walked], _LENGTHS[walked])
     if not len(crossings):
         raise ValueError(
             f"sigma_b={sigma_b}: no sigma_w has χ = 1 at a fixed point\nexpected a bias scale with an edge of chaos"
         )
     low, high = _LENGTHS[crossings[0]].log().item(), _LENGTHS[crossings[0] + 1].log().item()
-    q = torch.tensor(_root(excess, low, high), dtype=torch.float64).exp()
-    return float(moments(f, q, panels)[1].rsqrt())
+    return float(moments_at(f, exp(_root(excess, low, high)), panels).slope_square.rsqrt())
 
 
 def depth_scales(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> DepthScales:
@@ -158,7 +172,7 @@ def depth_scales(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> DepthSc
     Raises what `c_star` raises. Source: Schoenholz et al. 2017, arXiv:1611.01232, eq. 6 and 9.
     """
     q, c, panels = _settled(f, sigma_w, sigma_b)
-    length_slope = sigma_w**2 * float(moments(f, torch.tensor(q, dtype=torch.float64), panels)[2])
+    length_slope = sigma_w**2 * float(moments_at(f, q, panels).derivative)
     correlation_slope = sigma_w**2 * pair_mean(f, q, c, panels, of_slopes=True)
     return DepthScales(_scale(length_slope), _scale(correlation_slope))
 

@@ -7,16 +7,20 @@ from torch import Tensor
 
 from ..activations import Activation
 from .quadrature import (
+    CHUNK,
+    GOOD,
+    PAIR_PANELS,
     REACH,
     Panels,
-    expectation,
     finite,
     finite_with_slope,
     gaussian_mean,
     gaussian_nodes,
-    moments,
+    known,
+    moments_at,
     not_negative,
     panels_of,
+    relative,
 )
 
 
@@ -49,7 +53,7 @@ def chi(f: Activation, q: float, sigma_w: float) -> float:
     Source: Schoenholz et al. 2017, arXiv:1611.01232, eq. 7.
     """
     q, sigma_w = not_negative(q=q), not_negative(sigma_w=sigma_w)
-    return sigma_w**2 * float(moments(f, torch.tensor(q, dtype=torch.float64), panels_of(f))[1])
+    return sigma_w**2 * float(moments_at(f, q).slope_square)
 
 
 def forward_gain(f: Activation) -> float:
@@ -78,9 +82,9 @@ def batchnorm_gradient_factor(f: Activation, batch: int | None = None) -> float:
     Source: Yang et al. 2019, arXiv:1902.08129.
     """
     if batch is None:
-        mean_square, slope_square, _ = moments(f, torch.ones((), dtype=torch.float64), panels_of(f))
-        variance = float(mean_square) - gaussian_mean(f) ** 2
-        return float(slope_square) / _positive(variance, "Var f")
+        at_1 = moments_at(f, 1.0)
+        variance = float(at_1.square) - gaussian_mean(f) ** 2
+        return float(at_1.slope_square) / _positive(variance, "Var f")
     if not batch >= 4:
         raise ValueError(f"batch={batch}\nexpected at least 4 examples: the factor is infinite below")
     z = torch.tensor([-2.0, -0.5, 0.5, 3.0], dtype=torch.float64)
@@ -108,25 +112,41 @@ def pair_mean(f: Activation, q: float, c: float, panels: Panels, *, of_slopes: b
     def g(x: Tensor) -> Tensor:
         return finite_with_slope(f, x)[1] if of_slopes else finite(f, x)
 
+    for count in PAIR_PANELS:
+        value, error = _pair_mean(g, q, c, panels, count)
+        if error <= GOOD:
+            break
+    known(error, q)
+    return float(value)
+
+
+def _pair_mean(g: Activation, q: float, c: float, panels: Panels, count: int) -> tuple[Tensor, Tensor]:
+    """The mean and a bound on its error, relative to E g²."""
     scale, rest = sqrt(q), sqrt(1 - c**2)
     edges = panels.edges[panels.edges.abs() < 2 * REACH * scale]  # none beyond is ever reached, and panels cost
     if rest == 0:
-        z, weight = gaussian_nodes(torch.cat([edges, -edges]).unique(), torch.tensor(q))
-        return float(expectation(g(scale * z) * g(c * scale * z), weight))
-    # The inner mean is f smoothed over scale · rest, seen at c u: panels shrink to that size around its kinks.
+        nodes = gaussian_nodes(torch.cat([edges, -edges]).unique(), torch.tensor(q), count)
+        values, mirrored = g(scale * nodes.z), g(c * scale * nodes.z)
+        return nodes.mean(values * mirrored), relative(nodes.error(values * mirrored), nodes.mean(values.square()))
+    # The inner mean is g smoothed over scale · rest, seen at c u: panels shrink to that size around its kinks.
     fine = scale * rest * 2.0 ** torch.arange(-1, 40, dtype=torch.float64)
     fine = torch.cat([-fine, fine])[:, None]
     near = ((panels.kinks + fine) / c).flatten() if c else edges
-    z, weight = gaussian_nodes(torch.cat([edges, near[near.abs() < 64]]).unique(), torch.tensor(q))
-    u = scale * z
-    inner_z, inner_weight = gaussian_nodes(edges, torch.tensor(q * (1 - c**2)), shift=c * u)
-    inner = expectation(g((c * u)[:, None] + scale * rest * inner_z), inner_weight)
-    return float(expectation(g(u) * inner, weight))
+    outer = gaussian_nodes(torch.cat([edges, near[near.abs() < 64]]).unique(), torch.tensor(q), count)
+    u, means, errors = scale * outer.z, [], []
+    for some in u.split(CHUNK):
+        inner = gaussian_nodes(edges, torch.tensor(q * (1 - c**2)), count, shift=c * some)
+        values = g((c * some)[:, None] + scale * rest * inner.z)
+        means.append(inner.mean(values))
+        errors.append(inner.error(values))
+    values = g(u)
+    product = values * torch.cat(means)
+    error = outer.error(product) + outer.mean(values.abs() * torch.cat(errors))
+    return outer.mean(product), relative(error, outer.mean(values.square()))
 
 
 def _mean_square(f: Activation, q: float) -> float:
-    z, weight = gaussian_nodes(panels_of(f).edges, torch.tensor(q, dtype=torch.float64))
-    return float(expectation(finite(f, z * sqrt(q)).square(), weight))
+    return float(moments_at(f, q).square)
 
 
 def _positive(value: float, name: str) -> float:

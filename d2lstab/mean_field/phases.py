@@ -1,7 +1,7 @@
 """Theory layer by layer, and over a whole plane of weight and bias scales."""
 
 from dataclasses import dataclass
-from math import log
+from math import exp, log
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from ..arguments import whole_numbers
 from ..plotting import Axes, new_axes, theory_line
 from ..results import Result
 from .fixed_points import lengths
-from .quadrature import Panels, moments, not_negative, panels_of
+from .quadrature import Panels, moments_at, not_negative, panels_of
 
 _FAR = 200.0  # a logarithm beyond which f is taken as linear or constant
 
@@ -72,18 +72,16 @@ def trajectory(
     if not (second_moment > 0 and sigma_w > 0):
         raise ValueError(f"second_moment={second_moment}, sigma_w={sigma_w}\nexpected positive numbers")
     panels = panels_of(f)
-    ends = _log_moments(f, torch.tensor([-_FAR, 10 - _FAR, _FAR - 10, _FAR], dtype=torch.float64), panels)
     forward, factors = [torch.tensor(log(second_moment), dtype=torch.float64)], []
     for _ in range(depth):
         log_q = forward[-1] + 2 * log(sigma_w)
         if sigma_b:
             log_q = torch.logaddexp(log_q, torch.tensor(2 * log(sigma_b), dtype=torch.float64))
-        inside = log_q.clamp(-_FAR, _FAR)
-        log_square, log_slope = (part[0] for part in _log_moments(f, inside[None], panels))
-        for end, pair in ((-1, (0, 1)), (1, (2, 3))):
-            excess = log_q - inside
-            if excess * end > 0:  # a straight line in the logarithms: linear, or constant
-                log_square = log_square + excess * (ends[0][pair[1]] - ends[0][pair[0]]) / 10
+        inside = float(log_q.clamp(-_FAR, _FAR))
+        log_square, log_slope = _log_moments(f, inside, panels)
+        if log_q != inside:  # a straight line in the logarithms: linear, or constant
+            nearer = inside * (1 - 10 / _FAR)
+            log_square = log_square + (log_q - inside) * (log_square - _log_moments(f, nearer, panels)[0]) / (inside - nearer)
         forward.append(log_square)
         factors.append(log_slope + 2 * log(sigma_w))
     backward = torch.cat([torch.stack(factors).flip(0).cumsum(0).flip(0), torch.zeros(1, dtype=torch.float64)])
@@ -110,6 +108,6 @@ def phase_diagram(f: Activation, *, sigma_w: Tensor | None = None, sigma_b: Tens
     return PhaseDiagram(sigma_w, sigma_b, q, torch.where(q.isfinite(), sigma_w.square() * slope_square, torch.nan))
 
 
-def _log_moments(f: Activation, log_q: Tensor, panels: Panels) -> tuple[Tensor, Tensor]:
-    mean_square, slope_square, _ = moments(f, log_q.exp(), panels)
-    return mean_square.log(), slope_square.log()
+def _log_moments(f: Activation, log_q: float, panels: Panels) -> tuple[Tensor, Tensor]:
+    made = moments_at(f, exp(log_q), panels)
+    return made.square.log(), made.slope_square.log()

@@ -1,6 +1,5 @@
-"""Gaussian expectations in float64, on panels that end where the integrand has a kink."""
+"""Gaussian expectations in float64, on panels that end where the integrand has a kink, with a bound on their error."""
 
-from functools import cache
 from math import pi, sqrt
 from typing import NamedTuple
 
@@ -10,8 +9,10 @@ from torch import Tensor
 from ..activations import Activation, check_elementwise, value_and_slope
 
 REACH = 9.0  # beyond 9 standard deviations the Gaussian is below 1e-18
-_NODES = 12
-_CHUNK = 256
+CHUNK = 256
+_PANELS = (16, 64, 256, 1024)  # even ones over the reach, beside those of the activation; more where these do not do
+PAIR_PANELS = _PANELS[:2]  # under a double integral
+GOOD, _BAD = 1e-8, 1e-6  # relative errors: one that needs no more panels, and one that is no answer
 
 
 def gaussian_mean(f: Activation, variance: float = 1.0) -> float:
@@ -22,8 +23,40 @@ def gaussian_mean(f: Activation, variance: float = 1.0) -> float:
     has its mass; and what `check_elementwise` raises.
     """
     variance = float(not_negative(variance=variance))
-    z, weight = gaussian_nodes(panels_of(f).edges, torch.tensor(variance, dtype=torch.float64))
-    return float(expectation(finite(f, z * sqrt(variance)), weight))
+    panels = panels_of(f)
+    for count in _PANELS:
+        nodes = gaussian_nodes(panels.edges, torch.tensor(variance, dtype=torch.float64), count)
+        values = finite(f, nodes.z * sqrt(variance))
+        error = relative(nodes.error(values), nodes.mean(values.abs()))
+        if error <= GOOD:
+            break
+    known(error, variance)
+    return float(nodes.mean(values))
+
+
+class Nodes(NamedTuple):
+    """Nodes z and weights of a Gaussian mean, each (..., nodes); those of a coarser rule on the same nodes."""
+
+    z: Tensor
+    weight: Tensor
+    coarse: Tensor
+
+    def mean(self, values: Tensor) -> Tensor:
+        return (values * self.weight).sum(-1)
+
+    def error(self, values: Tensor) -> Tensor:
+        """A bound on the error of the mean: by how much two rules differ, panel by panel."""
+        differences = values * (self.weight - self.coarse)
+        return differences.unflatten(-1, (-1, len(_KRONROD))).sum(-1).abs().sum(-1)
+
+
+class Moments(NamedTuple):
+    """Moments of an activation for z ~ N(0, q), each of the shape of q, float64."""
+
+    square: Tensor  # E f(z)²
+    slope_square: Tensor  # E f′(z)²
+    derivative: Tensor  # d E f(z)² / dq
+    error: Tensor  # a bound on the relative error of the first two
 
 
 class Panels(NamedTuple):
@@ -33,28 +66,59 @@ class Panels(NamedTuple):
     kinks: Tensor  # the points at which it or its slope jumps or bends
 
 
-def moments(f: Activation, q: Tensor, panels: Panels) -> tuple[Tensor, Tensor, Tensor]:
-    """E f(z)², E f′(z)² and d E f(z)² / dq for z ~ N(0, q), each of the shape of q, float64.
+def moments(f: Activation, q: Tensor, panels: Panels) -> Moments:
+    """The moments of f for each q, as well as `_PANELS` panels can tell; ask `known` whether they do.
 
     panels: those of f; finding them costs as much as many moments, so callers find them once.
     The derivative comes from integration by parts, E f² (z²/q − 1) / 2q, and so needs no second derivative of f.
     """
-    if q.numel() > _CHUNK:  # in pieces that fit a cache, several times faster than at once
-        pieces = [moments(f, piece, panels) for piece in q.flatten().split(_CHUNK)]
-        squares, slope_squares, derivatives = (torch.cat(parts).reshape(q.shape) for parts in zip(*pieces))
-        return squares, slope_squares, derivatives
-    z, weight = gaussian_nodes(panels.edges, q)
-    x = z * q.sqrt()[..., None]
+    flat = q.flatten()
+    # In pieces that fit a cache, several times faster than at once.
+    pieces = [_moments(f, piece, panels, _PANELS[0]) for piece in flat.split(CHUNK)]
+    parts = [torch.cat(part) for part in zip(*pieces)]
+    for count in _PANELS[1:]:
+        (doubtful,) = torch.nonzero(parts[-1] > GOOD, as_tuple=True)
+        for some in doubtful.split(max(1, CHUNK * _PANELS[0] // count)):
+            for part, better in zip(parts, _moments(f, flat[some], panels, count)):
+                part[some] = better
+    return Moments(*(part.reshape(q.shape) for part in parts))
+
+
+def moments_at(f: Activation, q: float, panels: Panels | None = None) -> Moments:
+    """The moments at one q. Raises what `known` and `panels_of` raise."""
+    given = torch.tensor(q, dtype=torch.float64)
+    made = moments(f, given, panels_of(f) if panels is None else panels)
+    known(made.error, given)
+    return made
+
+
+def _moments(f: Activation, q: Tensor, panels: Panels, count: int) -> Moments:
+    nodes = gaussian_nodes(panels.edges, q, count)
+    x = nodes.z * q.clamp(min=1e-300).sqrt()[..., None]  # at q = 0 the slopes are those on both sides of 0
     values, slopes = finite_with_slope(f, x)
-    square = values.square()
+    square, slope_square = values.square(), slopes.square()
     # Centred on f(0)², which the weight z² − 1 would cancel only up to rounding.
     centred = square - finite(f, torch.zeros(1, dtype=torch.float64)).square()
-    derivative = expectation(centred * (z.square() - 1), weight) / (2 * q)
-    return expectation(square, weight), expectation(slopes.square(), weight), derivative
+    derivative = nodes.mean(centred * (nodes.z.square() - 1)) / (2 * q)
+    means = nodes.mean(square), nodes.mean(slope_square)
+    errors = [relative(nodes.error(values), mean) for values, mean in zip((square, slope_square), means)]
+    return Moments(*means, derivative, torch.maximum(*errors))
 
 
-def expectation(values: Tensor, weight: Tensor) -> Tensor:
-    return (values * weight).sum(-1)
+def relative(error: Tensor, value: Tensor) -> Tensor:
+    """An error as a share of the value; 0 of 0 is 0."""
+    return torch.where(error > 0, error / value, 0.0)
+
+
+def known(error: Tensor, q: Tensor | float) -> None:
+    """Raises ValueError where a relative error says that the activation varies too fast for its quadrature."""
+    wrong = ~(error <= _BAD)
+    if wrong.any():
+        first = torch.as_tensor(q, dtype=torch.float64).expand(error.shape)[wrong][0].item()
+        raise ValueError(
+            f"the activation varies too fast at inputs of variance {first:.4g}: its mean is known to a share of"
+            f" {error[wrong][0].item():.1g} only\nexpected one that {_PANELS[-1]} panels resolve, or smaller inputs"
+        )
 
 
 def finite(f: Activation, x: Tensor) -> Tensor:
@@ -76,21 +140,22 @@ def _checked(values: Tensor, x: Tensor) -> Tensor:
     return values
 
 
-def gaussian_nodes(edges: Tensor, q: Tensor, *, shift: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-    """Nodes z and weights of ∫ g(shift + √q z) φ(z) dz, each (..., nodes), φ the standard normal density.
+def gaussian_nodes(edges: Tensor, q: Tensor, count: int = _PANELS[0], *, shift: Tensor | float = 0.0) -> Nodes:
+    """Nodes of ∫ g(shift + √q z) φ(z) dz, (..., nodes), φ the standard normal density.
 
-    edges: points in the variable shift + √q z between which g is smooth. q, shift: broadcastable, (...).
+    edges: points in the variable shift + √q z between which g is smooth; count: even panels beside them.
+    q, shift: broadcastable, (...).
     """
     q = torch.as_tensor(q, dtype=torch.float64)
     shift = torch.as_tensor(shift, dtype=torch.float64)
     scaled = (edges - shift[..., None]) / q.sqrt().clamp(min=1e-300)[..., None]
-    even = torch.linspace(-REACH, REACH, 17, dtype=torch.float64)
+    even = torch.linspace(-REACH, REACH, count + 1, dtype=torch.float64)
     every = torch.cat([scaled, even.expand(*scaled.shape[:-1], -1)], -1).clamp(-REACH, REACH).sort(-1).values
     centre, half = (every[..., 1:] + every[..., :-1]) / 2, (every[..., 1:] - every[..., :-1]) / 2
-    nodes, weights = _gauss_legendre()
-    z = (centre[..., None] + half[..., None] * nodes).flatten(-2)
-    weight = (half[..., None] * weights).flatten(-2) * torch.exp(-z.square() / 2) / sqrt(2 * pi)
-    return z, weight
+    z = (centre[..., None] + half[..., None] * _ABSCISSAE).flatten(-2)
+    density = torch.exp(-z.square() / 2) / sqrt(2 * pi)
+    weight, coarse = ((half[..., None] * rule).flatten(-2) * density for rule in (_KRONROD, _GAUSS))
+    return Nodes(z, weight, coarse)
 
 
 def panels_of(f: Activation) -> Panels:
@@ -156,9 +221,34 @@ def _bisect(f: Activation, low: Tensor, high: Tensor, *, of_slope: bool) -> tupl
     return (low + high) / 2, (at_high - at_low).abs() > whole / 2
 
 
-@cache
-def _gauss_legendre() -> tuple[Tensor, Tensor]:
-    """Nodes and weights on [-1, 1]. Source: Golub and Welsch 1969, Math. Comp. 23, 221–230."""
-    k = torch.arange(1, _NODES, dtype=torch.float64)
-    nodes, vectors = torch.linalg.eigh(torch.diag(k / (4 * k.square() - 1).sqrt(), -1))  # it reads the lower triangle
-    return nodes, 2 * vectors[0].square()
+def _mirrored(half: list[float], sign: float = 1.0) -> Tensor:
+    """Values at nodes from −1 to 1, from those at 0 and the positive ones."""
+    positive = torch.tensor(half[1:], dtype=torch.float64)
+    return torch.cat([sign * positive.flip(0), torch.tensor(half[:1], dtype=torch.float64), positive])
+
+
+# The 15 nodes of Kronrod's rule, with its weights and those of Gauss's rule on 7 of them.
+# Source: Piessens et al. 1983, QUADPACK, qk15.
+_ABSCISSAE = _mirrored(
+    [
+        0.0, 0.207784955007898467600689403773245, 0.405845151377397166906606412076961,
+        0.586087235467691130294144691693391, 0.741531185599394439863864773280788,
+        0.864864423359769072789712788640926, 0.949107912342758524526189684047851,
+        0.991455371120812639206854697526329,
+    ],
+    -1.0,
+)  # fmt: skip
+_KRONROD = _mirrored(
+    [
+        0.209482141084727828012999174891714, 0.204432940075298892414161999234649,
+        0.190350578064785409913256402421014, 0.169004726639267902826583426598550,
+        0.140653259715525918745189590510238, 0.104790010322250183839876322541518,
+        0.063092092629978553290700663189204, 0.022935322010529224963732008058970,
+    ]
+)  # fmt: skip
+_GAUSS = _mirrored(
+    [
+        0.417959183673469387755102040816327, 0.0, 0.381830050505118944950369775488975, 0.0,
+        0.279705391489276667901467771423780, 0.0, 0.129484966168869693270611432679082, 0.0,
+    ]
+)  # fmt: skip
