@@ -64,11 +64,11 @@ def check_elementwise(f: Activation, *, like: Tensor | None = None) -> None:
         raise TypeError(
             f"activation={f!r} of type {type(f).__name__}\nexpected a function of a tensor, such as torch.tanh"
         )
-    like = torch.empty(0) if like is None else like
+    like = torch.empty(0, device="cpu") if like is None else like
     if not isinstance(like, Tensor) or not like.is_floating_point():
         raise TypeError(f"activation {name_of(f)} of {_kind(like)}\nexpected a floating tensor")
     size = 32  # 256 entries are compared: even a dropout of 1 in 50 leaves one of them different
-    numbers = torch.arange(size * size) * 389 % (size * size)  # each once, in an order without a pattern
+    numbers = torch.arange(size * size, device="cpu") * 389 % (size * size)  # each once, in an order without a pattern
     z = (numbers / (size * size) * 6 - 3).reshape(size, size).to(like)
     corner = slice(size // 2, None)
     try:
@@ -120,7 +120,7 @@ def curve(f: Activation, *, low: float = -8.0, high: float = 8.0, step: float = 
     if not (-inf < low < high < inf and 0 < step < inf):
         raise ValueError(f"low={low}, high={high}, step={step}\nexpected finite low < high and a positive step")
     check_elementwise(f)
-    x = torch.arange(low, high, step)
+    x = torch.arange(low, high, step, device="cpu")
     return ActivationCurve(x, *value_and_slope(f, x))
 
 

@@ -67,7 +67,7 @@ def _largest_eigenvalue(product, size: int, device, rounds: int, tolerance: floa
         diagonal.append(float(turned @ basis[-1]))
         turned = _beside(_beside(turned, basis), basis)
         length = float(turned.norm())
-        middle, off = (torch.tensor(each, dtype=torch.float64) for each in (diagonal, beside))
+        middle, off = (torch.tensor(each, dtype=torch.float64, device="cpu") for each in (diagonal, beside))
         values, vectors = torch.linalg.eigh(middle.diag() + off.diag(1) + off.diag(-1))
         largest, scale = float(values[-1]), float(values.abs().max())
         if length * abs(float(vectors[-1, -1])) <= tolerance * abs(largest) or length <= 1e-12 * scale:

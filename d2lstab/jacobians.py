@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .plotting import Axes, histogram, new_axes
+from .randomness import streams_kept
 from .results import Result
 
 
@@ -76,8 +77,7 @@ def layer_jacobians(network: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
         raise ValueError(f"x of {given}\nexpected a floating tensor, (features,) or (batch, ...), that is not empty")
 
     jacobians = []
-    devices = [x.device] if x.is_cuda else []
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+    with torch.inference_mode(False), torch.enable_grad(), streams_kept([x.device]):
         h = x.detach().clone() if x.dim() > 1 else x.detach().clone()[None]
         for index, layer in enumerate(layers):
             with _borrowed(layer) as function:

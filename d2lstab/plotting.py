@@ -76,7 +76,9 @@ def shades(count: int) -> list[tuple[float, ...]]:
     """So many colours from dark to light, for lines in an order."""
     from matplotlib import colormaps
 
-    return [tuple(shade) for shade in colormaps["viridis"](torch.linspace(0, 0.9, max(2, count)).numpy())][:count]
+    return [
+        tuple(shade) for shade in colormaps["viridis"](torch.linspace(0, 0.9, max(2, count), device="cpu").numpy())
+    ][:count]
 
 
 def alt_text(ax: Axes, text: str) -> None:
@@ -92,10 +94,12 @@ def line_with_band(ax: Axes, x: Values, y: Tensor, *, low: float = 0.1, high: fl
     """
     x, y = _cpu(x), _cpu(y)
     rows = y if y.dim() == 2 else y[None]
-    rows = torch.where(rows.isfinite(), rows, torch.nan) if len(rows) else torch.full((1, len(x)), torch.nan)
+    rows = (
+        torch.where(rows.isfinite(), rows, torch.nan) if len(rows) else torch.full((1, len(x)), torch.nan, device="cpu")
+    )
     (line,) = ax.plot(x.numpy(), rows.nanmedian(0).values.numpy(), **style)
     if len(rows) > 1:
-        lower, upper = rows.nanquantile(torch.tensor([low, high], dtype=rows.dtype), dim=0)
+        lower, upper = rows.nanquantile(torch.tensor([low, high], dtype=rows.dtype, device="cpu"), dim=0)
         ax.fill_between(x.numpy(), lower.numpy(), upper.numpy(), color=line.get_color(), alpha=0.2, linewidth=0)
     if not x.is_floating_point():
         _whole_ticks(ax)
@@ -160,7 +164,7 @@ def heatmap(
 
 
 def _cpu(values: Values) -> Tensor:
-    tensor = torch.as_tensor(values).detach().cpu()
+    tensor = torch.as_tensor(values, device="cpu").detach().cpu()
     return tensor.double() if tensor.is_floating_point() else tensor
 
 

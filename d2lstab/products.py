@@ -44,7 +44,7 @@ class ProductTrace(Result):
         """Axes with the norm against the number of factors, in powers of ten: median and 10–90 % band."""
         ax = new_axes(ax)
         ax.set(xlabel="number of factors", ylabel="log₁₀ norm of the product")
-        steps = torch.arange(1, self.log_norm.shape[1] + 1)
+        steps = torch.arange(1, self.log_norm.shape[1] + 1, device="cpu")
         return line_with_band(ax, steps, self.log_norm / _LN10, **style)
 
 
@@ -66,7 +66,7 @@ class LyapunovTrace(Result):
         factors, n = self.log_stretch.shape[-2:]
         for i, lines in enumerate(self.log_stretch.reshape(-1, factors, n).unbind(-1), 1):
             name: dict[str, Any] = {"label": f"direction {i}"} if n <= 8 else {}  # a longer legend fills the figure
-            line_with_band(ax, torch.arange(1, factors + 1), lines / _LN10, **name)
+            line_with_band(ax, torch.arange(1, factors + 1, device="cpu"), lines / _LN10, **name)
         return ax
 
 
@@ -156,7 +156,7 @@ def gaussian_lyapunov_exponents(n: int, std: float = 1.0) -> Tensor:
     Source: Newman 1986, Commun. Math. Phys. 103, 121–126.
     """
     (n,) = whole_numbers(n=n)
-    freedom = torch.arange(n, 0, -1, dtype=torch.float64)
+    freedom = torch.arange(n, 0, -1, dtype=torch.float64, device="cpu")
     return _log(std) + (log(2) + torch.digamma(freedom / 2)) / 2
 
 

@@ -1,12 +1,13 @@
 """The one source of random numbers: a CPU generator per seed, never the global one."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Generator, Tensor
 
 from .arguments import available_device, floating_dtype, whole_numbers
+from .threads import one_at_a_time
 
 
 def seeded(seed: int) -> Generator:
@@ -28,13 +29,43 @@ def normal(
     They are drawn on the CPU in float32 and then converted, so every dtype and device gets the same ones.
     Raises ValueError for an unknown dtype or a device that is not there.
     """
-    drawn = torch.randn(shape, generator=generator, dtype=torch.float32)
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
     return drawn.to(dtype=floating_dtype(dtype), device=available_device(device))
+
+
+@contextmanager
+def streams_kept(devices: Iterable[torch.device] = ()) -> Iterator[None]:
+    """A context after which torch's global streams, the CPU's and those of the devices, are as they were.
+
+    While it lasts other threads wait before theirs: they would draw from the same streams.
+    """
+    with one_at_a_time(), torch.random.fork_rng(devices=[]), ExitStack() as kept:
+        for device in _with_streams(devices):
+            module = torch.get_device_module(device)
+            where = () if device.type == "mps" else (device,)  # there is one
+            kept.callback(module.set_rng_state, module.get_rng_state(*where), *where)
+        yield
+
+
+def seed_streams(seed: int, devices: Iterable[torch.device] = ()) -> None:
+    """Seeds torch's global stream of the CPU and those of the devices; torch.manual_seed seeds every GPU there is."""
+    torch.default_generator.manual_seed(seed)
+    for device in _with_streams(devices):
+        module = torch.get_device_module(device)
+        if device.type == "mps":
+            module.manual_seed(seed)
+        else:
+            with module.device(device):
+                module.manual_seed(seed)
+
+
+def _with_streams(devices: Iterable[torch.device]) -> set[torch.device]:
+    return {device for device in devices if device.type not in ("cpu", "meta")}
 
 
 @contextmanager
 def global_stream(seed: int, device: torch.device) -> Iterator[None]:
     """A context in which modules that draw from torch's global stream find it seeded; afterwards it is as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed) if device.type == "cuda" else torch.default_generator.manual_seed(seed)
+    with streams_kept([device]):
+        seed_streams(seed, [device])
         yield

@@ -87,7 +87,7 @@ def _numbers(value: Numbers) -> list[float]:
     if value is None or isinstance(value, str):
         raise TypeError(f"a claim of {value!r}\nexpected a number, or a sequence or tensor of numbers")
     if isinstance(value, (Tensor, Sequence)) or hasattr(value, "__array__"):
-        return torch.as_tensor(value).detach().to("cpu", torch.float64).flatten().tolist()
+        return torch.as_tensor(value, device="cpu").detach().to("cpu", torch.float64).flatten().tolist()
     return [float(value)]
 
 

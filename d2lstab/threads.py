@@ -1,9 +1,19 @@
-"""How many threads small tensors get."""
+"""How many threads small tensors get, and who may use what all threads share."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+_TURN = threading.RLock()
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """A context that one thread enters while others wait: random streams and somebody's model are for all of them."""
+    with _TURN:
+        yield
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def trainability_map(
                 raise KeyboardInterrupt
             yield torch.stack([run.accuracy.double(), run.diverged.double()])
 
-    stacks = torch.tensor(numbers).tensor_split(-(-len(numbers) // _STACK))
+    stacks = torch.tensor(numbers, device="cpu").tensor_split(-(-len(numbers) // _STACK))
     found = torch.cat(shared(learnt, [stack.tolist() for stack in stacks]), dim=1)
     accuracy, diverged = found.reshape(2, len(seeds), len(sigma_b), len(sigma_w))
     return TrainabilityMap(sigma_w, sigma_b, depth, accuracy, diverged.bool())

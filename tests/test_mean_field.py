@@ -374,7 +374,13 @@ def test_what_is_not_known_far_away_does_not_matter_near():
 
 @pytest.mark.parametrize(
     ("f", "edge"),
-    [(F.elu, 1.0), (F.gelu, 2.0), (F.silu, 2.0), (F.mish, 1 / 0.6), (partial(F.leaky_relu, negative_slope=0.5), sqrt(1.6))],
+    [
+        (F.elu, 1.0),
+        (F.gelu, 2.0),
+        (F.silu, 2.0),
+        (F.mish, 1 / 0.6),
+        (partial(F.leaky_relu, negative_slope=0.5), sqrt(1.6)),
+    ],
     ids=["ELU", "GELU", "SiLU", "Mish", "leaky ReLU"],
 )
 def test_without_biases_the_edge_of_chaos_hangs_on_the_slopes_at_zero_alone(f, edge):

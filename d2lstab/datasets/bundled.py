@@ -21,8 +21,8 @@ def digits(*, seed: int = 0, dtype: torch.dtype | None = None, device: torch.dev
     load_digits = _of_sklearn("digits").load_digits
     dtype, device = floating_dtype(dtype), available_device(device)
     pictures, labels = load_digits(return_X_y=True)
-    order = torch.randperm(len(labels), generator=seeded(seed))
-    inputs, targets = torch.tensor(pictures)[order], torch.tensor(labels)[order].long()
+    order = torch.randperm(len(labels), generator=seeded(seed), device="cpu")
+    inputs, targets = torch.tensor(pictures, device="cpu")[order], torch.tensor(labels, device="cpu")[order].long()
     learn = len(labels) * 4 // 5
     inputs = (inputs - inputs[:learn].mean()) / inputs[:learn].std(correction=0)
     return Dataset(inputs[:learn], targets[:learn], inputs[learn:], targets[learn:]).to(device, dtype)
@@ -38,7 +38,7 @@ def photographs(*, dtype: torch.dtype | None = None, device: torch.device | str 
     dtype, device = floating_dtype(dtype), available_device(device)
 
     def picture(name: str) -> Tensor:
-        return (torch.tensor(load_sample_image(f"{name}.jpg")).permute(2, 0, 1) / 255).to(device, dtype)
+        return (torch.tensor(load_sample_image(f"{name}.jpg"), device="cpu").permute(2, 0, 1) / 255).to(device, dtype)
 
     return {name: picture(name) for name in ("china", "flower")}
 

@@ -67,7 +67,7 @@ class Dataset(Result):
                 f"inputs of shape {tuple(self.inputs.shape)}\nexpected square pictures, such as (examples, 64)"
             )
         cell = side + 2  # a picture and the gap to its neighbours
-        sheet = torch.full((rows * cell, columns * cell), torch.nan, dtype=torch.float64)
+        sheet = torch.full((rows * cell, columns * cell), torch.nan, dtype=torch.float64, device="cpu")
         ax = new_axes(ax, figsize=(0.5 * columns, 0.5 * rows))
         for index, (picture, target) in enumerate(zip(pictures, self.targets.tolist())):
             top, left = index // columns * cell, index % columns * cell

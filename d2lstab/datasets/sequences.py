@@ -25,9 +25,9 @@ def adding_problem(
     """
     length, examples = whole_numbers(length=length, examples=examples, at_least=2)
     generator, total = seeded(seed), examples + examples // 2
-    numbers = torch.rand(total, length, generator=generator)
-    first = torch.randint(length // 2, (total,), generator=generator)
-    second = torch.randint(length // 2, length, (total,), generator=generator)
+    numbers = torch.rand(total, length, generator=generator, device="cpu")
+    first = torch.randint(length // 2, (total,), generator=generator, device="cpu")
+    second = torch.randint(length // 2, length, (total,), generator=generator, device="cpu")
     marks = F.one_hot(first, length) + F.one_hot(second, length)
     inputs, targets = torch.stack([numbers, marks], dim=-1), (numbers * marks).sum(1, keepdim=True)
     return _split(inputs, targets, examples).to(available_device(device), floating_dtype(dtype))
@@ -53,8 +53,8 @@ def copy_problem(
     delay, symbols, recall = whole_numbers(delay=delay, symbols=symbols, recall=recall)
     (examples,) = whole_numbers(examples=examples, at_least=2)
     total, length, blank = examples + examples // 2, delay + 2 * recall, symbols
-    told = torch.randint(symbols, (total, recall), generator=seeded(seed))
-    inputs, targets = torch.full((2, total, length), blank)
+    told = torch.randint(symbols, (total, recall), generator=seeded(seed), device="cpu")
+    inputs, targets = torch.full((2, total, length), blank, device="cpu")
     inputs[:, :recall] = told
     inputs[:, recall + delay - 1] = blank + 1
     targets[:, -recall:] = told

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
+from ..randomness import seed_streams, streams_kept
 from ..recording.modules import wrapped
 
 
@@ -36,6 +36,11 @@ def borrowed(*modules: nn.Module) -> Iterator[None]:
         finally:
             for module, attributes, contents in before:
                 _give_back(module, attributes, contents)
+
+
+def reseed(model: nn.Module) -> None:
+    """Starts the streams that a borrowed model may draw from anew: each pass finds the same random numbers."""
+    seed_streams(0, {each.device for each in (*model.parameters(), *model.buffers())})
 
 
 def _contents(module: nn.Module) -> list[tuple]:
@@ -84,11 +89,11 @@ def _give_back(module: nn.Module, attributes: dict, contents: list[tuple]) -> No
 def random_streams(modules: list[nn.Module]) -> Iterator[None]:
     """A context after which every stream a model may draw from, torch's, numpy's and Python's, goes on where it was."""
     tensors = [each for module in modules for each in (*module._parameters.values(), *module._buffers.values())]
-    devices = sorted({each.device.index or 0 for each in tensors if each is not None and each.is_cuda})
+    devices = {each.device for each in tensors if each is not None}
     numpy, python = sys.modules.get("numpy"), random.getstate()
     state = numpy.random.get_state() if numpy is not None else None
     try:
-        with torch.random.fork_rng(devices):
+        with streams_kept(devices):
             yield
     finally:
         random.setstate(python)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..recording.statistics import norm, split_by_sample
 from .answers import deviation, each_tensor
+from .borrowing import reseed
 from .subject import Subject, floating, fresh_inputs
 
 _CHANGE = 1e-3  # of the inputs, in units of the differences between samples; in low precision more than rounding errors
@@ -25,7 +26,7 @@ def strayed(subject: Subject, output: Tensor | None) -> float:
     if output is None or not between > _LEAST * size:
         return nan
     amount = max(_CHANGE, 4 * torch.finfo(output.dtype).eps)
-    torch.manual_seed(0)
+    reseed(subject.model)
     _, inputs, keywords = fresh_inputs(subject)
     steps, ways = [], []
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..recording.modules import named_modules
+from ..threads import one_at_a_time
 from .backward_expectation import expected_gradients
 from .borrowing import borrowed
 from .evidence import Evidence
@@ -40,7 +41,7 @@ def diagnose(
     Activations are seen as modules or functions, attention in softmax, nn.MultiheadAttention and
     F.scaled_dot_product_attention; what another fused call does inside is not.
     The model runs in the mode it is in, and is afterwards bit for bit as it was; so are the optimizer and the
-    random streams.
+    random streams. Threads that diagnose wait for each other.
     Raises TypeError for a model, optimizer or loss that is none, ValueError for a model without trained parameters,
     an empty batch, tensors on different devices, or a loss that is not a scalar connected to a parameter. What the
     model raises on these inputs passes through, with a note that names the layer.
@@ -51,7 +52,7 @@ def diagnose(
     'vanishing'
     """
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        with one_at_a_time(), torch.inference_mode(False), torch.enable_grad():
             subject = subject_of(model, inputs, targets, loss, optimizer)
             with borrowed(subject.model, *([loss] if isinstance(loss, nn.Module) else [])):
                 return diagnosed(subject)

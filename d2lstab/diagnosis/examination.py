@@ -8,6 +8,7 @@ from torch import Tensor
 from ..recording import Signals, record
 from .answers import each_tensor
 from .attention import Gaze, gazes_of
+from .borrowing import reseed
 from .subject import Subject, floating, fresh_inputs
 
 
@@ -35,7 +36,7 @@ def examine(subject: Subject) -> Look:
 
 
 def _look(subject: Subject) -> Look:
-    torch.manual_seed(0)
+    reseed(subject.model)
     leaves, inputs, keywords = fresh_inputs(subject)
     with record(subject.model, full=True) as signals:
         with gazes_of(subject.model) as gazes:
@@ -49,7 +50,7 @@ def _look(subject: Subject) -> Look:
 
 def loss_now(subject: Subject) -> float:
     """The loss with the parameters as they are, and the same random numbers."""
-    torch.manual_seed(0)
+    reseed(subject.model)
     _, inputs, keywords = fresh_inputs(subject)
     with torch.no_grad():
         return float(subject.loss_of(subject.forward(inputs, keywords)))

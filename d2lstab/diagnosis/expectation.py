@@ -18,7 +18,7 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RECTIFIERS = ("ReLU", "LeakyReLU", "PReLU", "ReLU6")
 NAMED = {kind.__name__: f for kind, f in BENDING.items()}
 UNCHANGED = ("Flatten", "Identity", "Unflatten")
-_GRID = torch.logspace(-8, 8, 129, dtype=torch.float64)
+_GRID = torch.logspace(-8, 8, 129, dtype=torch.float64, device="cpu")
 
 
 @cache

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..recording.modules import in_backward, named_modules
 from ..recording.statistics import tensors_in
+from .borrowing import reseed
 from .examination import gradients_of
 from .formulas import FORMULAS
 from .subject import Subject, fresh_inputs
@@ -46,7 +47,7 @@ class Origin:
 def forward_origin(subject: Subject) -> Origin | None:
     """The operation of the forward pass or the loss that made the first number that cannot be undone; None if none."""
     with _watched(subject.model) as operations:
-        torch.manual_seed(0)
+        reseed(subject.model)
         _, inputs, keywords = fresh_inputs(subject)
         with torch.no_grad():
             subject.loss_of(subject.forward(inputs, keywords))
@@ -56,7 +57,7 @@ def forward_origin(subject: Subject) -> Origin | None:
 def backward_origin(subject: Subject) -> Origin | None:
     """The first operation whose backward pass turned finite gradients into infinite ones or NaN; None if none did."""
     with _watched(subject.model) as operations:
-        torch.manual_seed(0)
+        reseed(subject.model)
         leaves, inputs, keywords = fresh_inputs(subject)
         loss = subject.loss_of(subject.forward(inputs, keywords))
     found: list[Origin] = []

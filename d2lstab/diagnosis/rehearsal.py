@@ -52,7 +52,7 @@ class Rehearsal:
         """The same with so many samples, evenly spread, for batches come sorted too."""
         if samples >= self.samples:
             return self
-        indices = torch.linspace(0, self.samples - 1, samples).round().long()
+        indices = torch.linspace(0, self.samples - 1, samples, device="cpu").round().long()
 
         def chosen(each: Tensor) -> Tensor:
             return each[indices.to(each.device)] if each.dim() and len(each) == self.samples else each
@@ -111,7 +111,9 @@ def rehearsal(model: nn.Module, inputs: Any, targets: Any, loss: Callable[..., T
     counted = [each for each in tensors_in((targets, arguments, keywords)) if each.dim()]
     samples = len(counted[0]) if counted else 0
     if targets is None:
-        targets = torch.randn(samples, _CODE, generator=seeded(0)).to(counted[0].device if counted else None)
+        targets = torch.randn(samples, _CODE, generator=seeded(0), device="cpu").to(
+            counted[0].device if counted else None
+        )
         loss = _code_loss
     return Rehearsal(model, arguments, keywords, targets, loss or _usual_loss, samples)
 

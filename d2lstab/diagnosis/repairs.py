@@ -58,7 +58,7 @@ def reinitialized(model: nn.Module, seed: int = 0) -> nn.Module:
 
 @torch.no_grad()
 def _draw_recurrent(name: str, parameter: Tensor, generator: Generator) -> None:
-    drawn = torch.zeros(parameter.shape)
+    drawn = torch.zeros(parameter.shape, device="cpu")
     if name.startswith("weight"):
         draw = nn.init.orthogonal_ if name.startswith("weight_hh") else nn.init.xavier_uniform_
         for gate in drawn.split(parameter.shape[0] // max(1, parameter.shape[0] // parameter.shape[1])):

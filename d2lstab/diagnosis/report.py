@@ -78,7 +78,12 @@ class Diagnosis(Result):
         ax = self.signals.plot(ax)
         heights = [log10(each) if 0 < each < torch.inf else nan for each in self.expected]
         if not all(map(isnan, heights)):
-            theory_line(ax, torch.arange(1, len(heights) + 1), torch.tensor(heights), label="expected of signals")
+            theory_line(
+                ax,
+                torch.arange(1, len(heights) + 1, device="cpu"),
+                torch.tensor(heights, device="cpu"),
+                label="expected of signals",
+            )
         ax.set_title(self.verdict)
         alt_text(ax, f"Second moments of signals and gradients over {len(heights)} layer calls; {self.verdict}")
         return ax

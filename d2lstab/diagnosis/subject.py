@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from ..randomness import seeded
 from ..recording.statistics import tensors_in
-from .borrowing import borrowed, random_streams, unwrapped
+from .borrowing import borrowed, random_streams, reseed, unwrapped
 
 Loss = Callable[..., Tensor]
 
@@ -136,7 +136,7 @@ def _check_tensors(model: nn.Module, inputs: list[Tensor], targets: list[Tensor]
 def _made(model: nn.Module, inputs: tuple, keywords: dict) -> nn.Module:
     """A copy of a model with lazy layers, which this batch has given their shapes."""
     with random_streams(list(model.modules())), torch.no_grad():
-        torch.manual_seed(0)
+        reseed(model)
         copy = deepcopy(model)
         copy(*inputs, **keywords)
     return copy
@@ -144,7 +144,7 @@ def _made(model: nn.Module, inputs: tuple, keywords: dict) -> nn.Module:
 
 def outputs_of(subject: Subject) -> Any:
     """The outputs of one forward pass without gradients."""
-    torch.manual_seed(0)
+    reseed(subject.model)
     _, inputs, keywords = fresh_inputs(subject)
     with torch.no_grad():
         return subject.forward(inputs, keywords)
@@ -181,7 +181,9 @@ def probe_loss(outputs: Any) -> Tensor:
     found = [each for each in tensors_in(outputs) if each.is_floating_point() and each.requires_grad]
     total: Any = 0.0
     for each in found:
-        signs = torch.randint(0, 2, each.shape, generator=generator).to(each.device, torch.float32) * 2 - 1
+        signs = (
+            torch.randint(0, 2, each.shape, generator=generator, device="cpu").to(each.device, torch.float32) * 2 - 1
+        )
         total = total + (each.float() * signs).sum() / each.numel() ** 0.5
     return total
 

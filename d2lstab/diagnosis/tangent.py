@@ -16,9 +16,9 @@ def tangent_kernel(outputs: Tensor, parameters: list[Tensor], *, samples: int) -
     Source: Jacot et al. 2018, arXiv:1806.07572.
     """
     generator = seeded(0)
-    signs = torch.randint(0, 2, outputs.shape[1:], generator=generator).to(outputs.device) * 2 - 1
+    signs = torch.randint(0, 2, outputs.shape[1:], generator=generator, device="cpu").to(outputs.device) * 2 - 1
     kept = [
-        torch.randperm(each.numel(), generator=generator)[:_KEPT] if each.numel() > _KEPT else None
+        torch.randperm(each.numel(), generator=generator, device="cpu")[:_KEPT] if each.numel() > _KEPT else None
         for each in parameters
     ]
     rows = [[] for _ in parameters]
@@ -27,7 +27,7 @@ def tangent_kernel(outputs: Tensor, parameters: list[Tensor], *, samples: int) -
         combined = combined.real if combined.is_complex() else combined
         for row, indices, gradient in zip(rows, kept, _gradients(combined, parameters)):
             row.append(gradient if indices is None else gradient[indices.to(gradient.device)])
-    kernel = torch.zeros(samples, samples, dtype=torch.float64)
+    kernel = torch.zeros(samples, samples, dtype=torch.float64, device="cpu")
     for row in rows:
         gradients = torch.stack(row).double()
         kernel += (gradients @ gradients.T).cpu()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..plotting import Axes, line_with_band, new_axes
+from ..randomness import seed_streams, streams_kept
 from ..recording.statistics import tensors_in
 from ..results import Result
 from .rehearsal import MakeOptimizer, Rehearsal, outcomes, rehearsal
@@ -84,10 +85,10 @@ class Trainability(Result):
         """Both on the curve that turns evidence into a probability."""
         ax = new_axes(ax)
         ax.set(xlabel="evidence (log-odds)", ylabel="probability that it trains", ylim=(-0.05, 1.05))
-        evidence = torch.linspace(-10, 10, 201)
+        evidence = torch.linspace(-10, 10, 201, device="cpu")
         line_with_band(ax, evidence, evidence.sigmoid(), color="0.6")
         for name, value in (("SGD", self.sgd), ("Adam", self.adam)):
-            place = torch.tensor([value]).clamp(4.54e-5, 1 - 4.54e-5)
+            place = torch.tensor([value], device="cpu").clamp(4.54e-5, 1 - 4.54e-5)
             line_with_band(ax, place.logit(), place, marker="o", linestyle="none", label=f"{name}: {value:.2f}")
         return ax
 
@@ -202,12 +203,12 @@ def _unmeasured(note: str) -> Trainability:
 def _undisturbed(model: nn.Module):
     """Gradients on, random streams forked and set, warnings of odd use silent, attributes of the modules put back."""
     before = [(module, dict(module.__dict__)) for module in model.modules()]
-    devices = {each.device for each in model.parameters() if each.device.type == "cuda"}
+    devices = {each.device for each in (*model.parameters(), *model.buffers())}
     try:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
             warnings.simplefilter("ignore")
-            with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(0)
+            with streams_kept(devices):
+                seed_streams(0, devices)
                 yield
     finally:
         for module, attributes in before:

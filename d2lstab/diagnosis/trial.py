@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..recording.statistics import norm
 from .answers import deviation, each_tensor, gain
+from .borrowing import reseed
 from .examination import gradients_of
 from .subject import Subject, floating, fresh_inputs
 
@@ -49,7 +50,7 @@ def attempt(subject: Subject, steps: int, factor: float = 1.0, enough: float = -
     losses, deviations, gains, ratios, unchanged = [], [], [], {}, 0.0
     try:
         for step in range(steps + 1):
-            torch.manual_seed(0)
+            reseed(subject.model)
             _, inputs, keywords = fresh_inputs(subject)
             outputs = subject.forward(inputs, keywords)
             loss = subject.loss_of(outputs)

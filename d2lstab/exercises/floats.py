@@ -26,7 +26,7 @@ def _loss_scale(answer) -> str | None:
 def _closest_format(answer) -> str | None:
     formats = [FLOAT_FORMATS[name] for name in ("bfloat16", "float16", "float8_e5m2")]
     for x in (1e5, 1.001, 3e-6, -3e4, 2e-5, -1e-9, 0.3):
-        exact = torch.tensor(x, dtype=torch.float64)
+        exact = torch.tensor(x, dtype=torch.float64, device="cpu")
         errors = [abs(float(exact.to(dtype).double()) - x) for dtype in formats]
         said = answer(x, formats)
         if said not in formats or errors[formats.index(said)] > min(errors):

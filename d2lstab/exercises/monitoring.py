@@ -39,7 +39,7 @@ def _records(*, lr: float, seed: int, steps: int, every: int, meddle: Callable |
         for step in range(1, steps + 1):
             if meddle is not None:
                 meddle(step, network)
-            batch = torch.randint(len(data.inputs), (64,), generator=generator)
+            batch = torch.randint(len(data.inputs), (64,), generator=generator, device="cpu")
             optimizer.zero_grad()
             loss = F.cross_entropy(network(data.inputs[batch]), data.targets[batch])
             loss.backward()

@@ -29,7 +29,7 @@ def _first_to_move(answer) -> str | None:
     unknown = [name for name in answer if name not in every]
     if unknown:
         return f"it has no parameter {unknown[0]!r}; they are {', '.join(every)}."
-    network(torch.ones(10, 64)).logsumexp(-1).sum().backward()
+    network(torch.ones(10, 64, device="cpu")).logsumexp(-1).sum().backward()
     gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
     expected = {name for name, gradient in gradients.items() if gradient is not None and gradient.any()}
     if set(answer) == expected:

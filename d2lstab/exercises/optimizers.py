@@ -21,9 +21,9 @@ _SUSPECTS = {
 
 def updates(optimizer: Callable, gradients: Sequence[float], *, dtype: torch.dtype = torch.float64) -> Tensor:
     """What a fresh optimizer adds to a weight of 1 for each of these gradients in turn, (steps,)."""
-    weight = torch.nn.Parameter(torch.ones((), dtype=dtype))
+    weight = torch.nn.Parameter(torch.ones((), dtype=dtype, device="cpu"))
     moved, stepper = [], optimizer([weight])
-    for gradient in torch.as_tensor(gradients, dtype=dtype).flatten().unbind():
+    for gradient in torch.as_tensor(gradients, dtype=dtype, device="cpu").flatten().unbind():
         before = weight.detach().clone()
         weight.grad = gradient.clone()
         stepper.step()
@@ -53,8 +53,8 @@ def _epsilon(answer) -> str | None:
 
 def _first_step(gradient: float, eps: float) -> float:
     """The first step of torch's Adam in float32, in units of its learning rate."""
-    weight = torch.nn.Parameter(torch.zeros(()))
-    weight.grad = torch.tensor(gradient)
+    weight = torch.nn.Parameter(torch.zeros((), device="cpu"))
+    weight.grad = torch.tensor(gradient, device="cpu")
     Adam([weight], lr=1.0, eps=eps).step()
     return abs(weight.item())
 

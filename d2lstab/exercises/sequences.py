@@ -20,7 +20,7 @@ def _half_life_of_50(answer) -> str | None:
 
 @exercise("07.2")
 def _icnr_by_hand(answer) -> str | None:
-    weight = torch.zeros(9 * 16, 8, 3, 3)
+    weight = torch.zeros(9 * 16, 8, 3, 3, device="cpu")
     answer(weight)
     out = F.pixel_shuffle(F.conv2d(normal(2, 8, 8, 8, generator=seeded(0)), weight.detach()), 3)
     blocks = F.pixel_unshuffle(out, 3).unflatten(1, (-1, 9))

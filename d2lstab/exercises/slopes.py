@@ -20,13 +20,13 @@ def _sigmoid_scale(answer) -> str | None:
     if abs(growth) <= log(2):
         return None
     word = "shrinks to" if growth < 0 else "grows to"
-    return f"over 10 layers the mean squared gradient {word} {torch.tensor(growth).exp():.2g} of what it was; aim for 0.5 to 2."
+    return f"over 10 layers the mean squared gradient {word} {torch.tensor(growth, device='cpu').exp():.2g} of what it was; aim for 0.5 to 2."
 
 
 @exercise("02.2")
 def _dead_units(answer) -> str | None:
     # Off for every input; off for a whole batch but not for the last input; always on; exactly at the kink.
-    z = torch.tensor([[-1.0, -2.0, 3.0, 0.0], [-0.5, -1.0, 2.0, 0.0], [-2.0, 0.1, 1.0, 0.0]])
+    z = torch.tensor([[-1.0, -2.0, 3.0, 0.0], [-0.5, -1.0, 2.0, 0.0], [-2.0, 0.1, 1.0, 0.0]], device="cpu")
     cases = [(torch.relu, z), (F.leaky_relu, z), (torch.relu, z[:2])]
     for f, case in cases:
         expected, given = int(dead_units(f, case).sum()), int(answer(f, case))

@@ -108,7 +108,7 @@ def number_line(chains: Mapping[str, float], *, formats: Mapping[str, torch.dtyp
         raise TypeError(f"chains of type {type(chains).__name__}\nexpected a dict, label -> factor per layer")
     limits = {name: describe(dtype) for name, dtype in formats.items()}
     layers = [[_leaves_at(factor, dtype) for dtype in formats.values()] for factor in chains.values()]
-    return NumberLine(limits, dict(chains), torch.tensor(layers).reshape(len(chains), len(formats)))
+    return NumberLine(limits, dict(chains), torch.tensor(layers, device="cpu").reshape(len(chains), len(formats)))
 
 
 def _leaves_at(factor: float, dtype: torch.dtype) -> int:

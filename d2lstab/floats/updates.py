@@ -47,6 +47,6 @@ def stochastic_round(x: Tensor, dtype: torch.dtype, *, generator: Generator) -> 
     _, exponent = torch.frexp(x.abs().clamp(min=limits.min_normal))
     spacing = torch.ldexp(torch.full_like(x, limits.eps), exponent - 1)
     steps = x / spacing  # exact: the spacing is a power of two
-    chance = torch.rand(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+    chance = torch.rand(x.shape, generator=generator, dtype=torch.float64, device="cpu").to(x.device)
     up = chance < steps - steps.floor()
     return ((steps.floor() + up) * spacing).to(dtype)

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..arguments import whole_numbers
-from ..randomness import seeded
+from ..randomness import seeded, streams_kept
 from .filling import LayerWithWeight, Model, draw_for, layers_with_weights
 from .orthogonal import orthogonal_
 
@@ -111,9 +111,8 @@ def _only_weights_change(model: nn.Module, layers) -> Iterator[None]:
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
-    devices = sorted({weight.device.index or 0 for weight, _ in weights if weight.is_cuda})
     try:
-        with torch.random.fork_rng(devices):
+        with streams_kept({weight.device for weight, _ in weights}):
             yield
     except BaseException:
         for weight, before in weights:

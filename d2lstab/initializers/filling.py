@@ -30,7 +30,10 @@ def draw_weight(initializer: Initializer, shape: tuple[int, ...], generator: Gen
     """
     if not callable(initializer):
         raise TypeError(f"initializer={initializer!r}\nexpected a function of a weight, such as he_normal_")
-    weight, name = torch.empty(shape, dtype=torch.float32), getattr(initializer, "__name__", repr(initializer))
+    weight, name = (
+        torch.empty(shape, dtype=torch.float32, device="cpu"),
+        getattr(initializer, "__name__", repr(initializer)),
+    )
     try:
         filled = initializer(weight, generator=generator)
     except TypeError as error:
@@ -110,7 +113,7 @@ def layers_with_weights(model: nn.Module) -> dict[str, LayerWithWeight]:
 
 def draw_for(layer: LayerWithWeight, initializer: Initializer, generator: Generator) -> Tensor:
     """A new float32 CPU weight for this layer, drawn part by part. Raises what `draw_weight` raises."""
-    weight = torch.zeros(layer.weight.shape, dtype=torch.float32)
+    weight = torch.zeros(layer.weight.shape, dtype=torch.float32, device="cpu")
     for part in _ordinary_parts(layer, weight):
         part.copy_(draw_weight(initializer, tuple(part.shape), generator))
     return weight

@@ -86,7 +86,7 @@ def chrono_(module: nn.Module, longest: int, *, seed: int = 0) -> nn.Module:
     kept = _kept_by(module)
     drawn = []
     for bias, other in _gate(module, kept):
-        drawn.append(torch.empty(bias.shape).uniform_(1, longest - 1, generator=generator).log())
+        drawn.append(torch.empty(bias.shape, device="cpu").uniform_(1, longest - 1, generator=generator).log())
         bias.copy_(drawn[-1])
         other.zero_()
     if kept == "f":

@@ -11,7 +11,7 @@ from ..activations import Activation
 from .maps import pair_mean
 from .quadrature import Moments, Panels, finite, known, moments, moments_at, not_negative, panels_of
 
-_LENGTHS = torch.logspace(-10, 10, 801, dtype=torch.float64)  # 1 is among them
+_LENGTHS = torch.logspace(-10, 10, 801, dtype=torch.float64, device="cpu")  # 1 is among them
 
 
 class DepthScales(NamedTuple):
@@ -28,7 +28,7 @@ def q_star(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 3.
     """
     sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
-    scales = torch.tensor([sigma_w, sigma_b], dtype=torch.float64)
+    scales = torch.tensor([sigma_w, sigma_b], dtype=torch.float64, device="cpu")
     found = float(lengths(f, scales[0], scales[1], panels_of(f))[0])
     if found == inf:
         raise ValueError(
@@ -81,7 +81,7 @@ def lengths(f: Activation, sigma_w: Tensor, sigma_b: Tensor, panels: Panels) -> 
 
 def _square_at_zero(f: Activation) -> float:
     """f(0)², or 0 where that is only rounding, as of sigmoid(z) − ½."""
-    square = float(finite(f, torch.zeros(1, dtype=torch.float64)).square())
+    square = float(finite(f, torch.zeros(1, dtype=torch.float64, device="cpu")).square())
     return square if square > 1e-24 else 0.0
 
 

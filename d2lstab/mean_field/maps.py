@@ -1,5 +1,6 @@
 """One layer of an infinitely wide network: what it does to lengths, correlations and gradients."""
 
+from functools import partial
 from math import sqrt
 
 import torch
@@ -8,7 +9,6 @@ from torch import Tensor
 from ..activations import Activation
 from .quadrature import (
     CHUNK,
-    GOOD,
     PAIR_PANELS,
     REACH,
     Panels,
@@ -16,10 +16,10 @@ from .quadrature import (
     finite_with_slope,
     gaussian_mean,
     gaussian_nodes,
-    known,
     moments_at,
     not_negative,
     panels_of,
+    refined,
     relative,
 )
 
@@ -87,12 +87,12 @@ def batchnorm_gradient_factor(f: Activation, batch: int | None = None) -> float:
         return float(at_1.slope_square) / _positive(variance, "Var f")
     if not batch >= 4:
         raise ValueError(f"batch={batch}\nexpected at least 4 examples: the factor is infinite below")
-    z = torch.tensor([-2.0, -0.5, 0.5, 3.0], dtype=torch.float64)
+    z = torch.tensor([-2.0, -0.5, 0.5, 3.0], dtype=torch.float64, device="cpu")
     values, c = finite(f, z), -1 / (batch - 1)
     if torch.equal(values, z):
         return (batch - 2) / (batch - 3)
     if torch.equal(values, z.relu()):
-        angle = torch.acos(torch.tensor(c, dtype=torch.float64)).item()
+        angle = torch.acos(torch.tensor(c, dtype=torch.float64, device="cpu")).item()
         kernel = (sqrt(1 - c**2) + (torch.pi - angle) * c) / torch.pi  # Cho and Saul's, of degree 1
         kernel_slope = (torch.pi - angle) / torch.pi
         return ((batch - 1 + kernel_slope) / (1 - kernel) - 1) / (batch - 3)
@@ -112,12 +112,7 @@ def pair_mean(f: Activation, q: float, c: float, panels: Panels, *, of_slopes: b
     def g(x: Tensor) -> Tensor:
         return finite_with_slope(f, x)[1] if of_slopes else finite(f, x)
 
-    for count in PAIR_PANELS:
-        value, error = _pair_mean(g, q, c, panels, count)
-        if error <= GOOD:
-            break
-    known(error, q)
-    return float(value)
+    return refined(partial(_pair_mean, g, q, c, panels), q, PAIR_PANELS)
 
 
 def _pair_mean(g: Activation, q: float, c: float, panels: Panels, count: int) -> tuple[Tensor, Tensor]:
@@ -125,17 +120,17 @@ def _pair_mean(g: Activation, q: float, c: float, panels: Panels, count: int) ->
     scale, rest = sqrt(q), sqrt(1 - c**2)
     edges = panels.edges[panels.edges.abs() < 2 * REACH * scale]  # none beyond is ever reached, and panels cost
     if rest == 0:
-        nodes = gaussian_nodes(torch.cat([edges, -edges]).unique(), torch.tensor(q), count)
+        nodes = gaussian_nodes(torch.cat([edges, -edges]).unique(), torch.tensor(q, device="cpu"), count)
         values, mirrored = g(scale * nodes.z), g(c * scale * nodes.z)
         return nodes.mean(values * mirrored), relative(nodes.error(values * mirrored), nodes.mean(values.square()))
     # The inner mean is g smoothed over scale · rest, seen at c u: panels shrink to that size around its kinks.
-    fine = scale * rest * 2.0 ** torch.arange(-1, 40, dtype=torch.float64)
+    fine = scale * rest * 2.0 ** torch.arange(-1, 40, dtype=torch.float64, device="cpu")
     fine = torch.cat([-fine, fine])[:, None]
     near = ((panels.kinks + fine) / c).flatten() if c else edges
-    outer = gaussian_nodes(torch.cat([edges, near[near.abs() < 64]]).unique(), torch.tensor(q), count)
+    outer = gaussian_nodes(torch.cat([edges, near[near.abs() < 64]]).unique(), torch.tensor(q, device="cpu"), count)
     u, means, errors = scale * outer.z, [], []
     for some in u.split(CHUNK):
-        inner = gaussian_nodes(edges, torch.tensor(q * (1 - c**2)), count, shift=c * some)
+        inner = gaussian_nodes(edges, torch.tensor(q * (1 - c**2), device="cpu"), count, shift=c * some)
         values = g((c * some)[:, None] + scale * rest * inner.z)
         means.append(inner.mean(values))
         errors.append(inner.error(values))

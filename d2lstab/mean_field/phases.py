@@ -27,7 +27,7 @@ class Trajectory(Result):
         """Axes with the predicted second moment against depth, in powers of ten."""
         ax = new_axes(ax)
         moments = getattr(self, direction)
-        return theory_line(ax, torch.arange(len(moments)), moments / log(10), label=label)
+        return theory_line(ax, torch.arange(len(moments), device="cpu"), moments / log(10), label=label)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,19 +72,23 @@ def trajectory(
     if not (second_moment > 0 and sigma_w > 0):
         raise ValueError(f"second_moment={second_moment}, sigma_w={sigma_w}\nexpected positive numbers")
     panels = panels_of(f)
-    forward, factors = [torch.tensor(log(second_moment), dtype=torch.float64)], []
+    forward, factors = [torch.tensor(log(second_moment), dtype=torch.float64, device="cpu")], []
     for _ in range(depth):
         log_q = forward[-1] + 2 * log(sigma_w)
         if sigma_b:
-            log_q = torch.logaddexp(log_q, torch.tensor(2 * log(sigma_b), dtype=torch.float64))
+            log_q = torch.logaddexp(log_q, torch.tensor(2 * log(sigma_b), dtype=torch.float64, device="cpu"))
         inside = float(log_q.clamp(-_FAR, _FAR))
         log_square, log_slope = _log_moments(f, inside, panels)
         if log_q != inside:  # a straight line in the logarithms: linear, or constant
             nearer = inside * (1 - 10 / _FAR)
-            log_square = log_square + (log_q - inside) * (log_square - _log_moments(f, nearer, panels)[0]) / (inside - nearer)
+            log_square = log_square + (log_q - inside) * (log_square - _log_moments(f, nearer, panels)[0]) / (
+                inside - nearer
+            )
         forward.append(log_square)
         factors.append(log_slope + 2 * log(sigma_w))
-    backward = torch.cat([torch.stack(factors).flip(0).cumsum(0).flip(0), torch.zeros(1, dtype=torch.float64)])
+    backward = torch.cat(
+        [torch.stack(factors).flip(0).cumsum(0).flip(0), torch.zeros(1, dtype=torch.float64, device="cpu")]
+    )
     return Trajectory(torch.stack(forward), backward)
 
 
@@ -95,8 +99,8 @@ def phase_diagram(f: Activation, *, sigma_w: Tensor | None = None, sigma_b: Tens
     Raises ValueError for negative or infinite scales, and what `gaussian_mean` raises.
     Source: Poole et al. 2016, arXiv:1606.05340, fig. 1.
     """
-    sigma_w = torch.linspace(0.05, 4, 100) if sigma_w is None else torch.as_tensor(sigma_w)
-    sigma_b = torch.linspace(0, 2, 100) if sigma_b is None else torch.as_tensor(sigma_b)
+    sigma_w = torch.linspace(0.05, 4, 100, device="cpu") if sigma_w is None else torch.as_tensor(sigma_w, device="cpu")
+    sigma_b = torch.linspace(0, 2, 100, device="cpu") if sigma_b is None else torch.as_tensor(sigma_b, device="cpu")
     for name, scales in (("sigma_w", sigma_w), ("sigma_b", sigma_b)):
         if scales.dim() != 1 or not ((scales >= 0) & scales.isfinite()).all():
             raise ValueError(

@@ -1,5 +1,6 @@
 """Gaussian expectations in float64, on panels that end where the integrand has a kink, with a bound on their error."""
 
+from collections.abc import Callable, Sequence
 from math import pi, sqrt
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ REACH = 9.0  # beyond 9 standard deviations the Gaussian is below 1e-18
 CHUNK = 256
 _PANELS = (16, 64, 256, 1024)  # even ones over the reach, beside those of the activation; more where these do not do
 PAIR_PANELS = _PANELS[:2]  # under a double integral
-GOOD, _BAD = 1e-8, 1e-6  # relative errors: one that needs no more panels, and one that is no answer
+_GOOD, _BAD = 1e-8, 1e-6  # relative errors: one that needs no more panels, and one that is no answer
 
 
 def gaussian_mean(f: Activation, variance: float = 1.0) -> float:
@@ -24,14 +25,13 @@ def gaussian_mean(f: Activation, variance: float = 1.0) -> float:
     """
     variance = float(not_negative(variance=variance))
     panels = panels_of(f)
-    for count in _PANELS:
-        nodes = gaussian_nodes(panels.edges, torch.tensor(variance, dtype=torch.float64), count)
+
+    def mean(count: int) -> tuple[Tensor, Tensor]:
+        nodes = gaussian_nodes(panels.edges, torch.tensor(variance, dtype=torch.float64, device="cpu"), count)
         values = finite(f, nodes.z * sqrt(variance))
-        error = relative(nodes.error(values), nodes.mean(values.abs()))
-        if error <= GOOD:
-            break
-    known(error, variance)
-    return float(nodes.mean(values))
+        return nodes.mean(values), relative(nodes.error(values), nodes.mean(values.abs()))
+
+    return refined(mean, variance)
 
 
 class Nodes(NamedTuple):
@@ -77,7 +77,7 @@ def moments(f: Activation, q: Tensor, panels: Panels) -> Moments:
     pieces = [_moments(f, piece, panels, _PANELS[0]) for piece in flat.split(CHUNK)]
     parts = [torch.cat(part) for part in zip(*pieces)]
     for count in _PANELS[1:]:
-        (doubtful,) = torch.nonzero(parts[-1] > GOOD, as_tuple=True)
+        (doubtful,) = torch.nonzero(parts[-1] > _GOOD, as_tuple=True)
         for some in doubtful.split(max(1, CHUNK * _PANELS[0] // count)):
             for part, better in zip(parts, _moments(f, flat[some], panels, count)):
                 part[some] = better
@@ -86,7 +86,7 @@ def moments(f: Activation, q: Tensor, panels: Panels) -> Moments:
 
 def moments_at(f: Activation, q: float, panels: Panels | None = None) -> Moments:
     """The moments at one q. Raises what `known` and `panels_of` raise."""
-    given = torch.tensor(q, dtype=torch.float64)
+    given = torch.tensor(q, dtype=torch.float64, device="cpu")
     made = moments(f, given, panels_of(f) if panels is None else panels)
     known(made.error, given)
     return made
@@ -98,11 +98,25 @@ def _moments(f: Activation, q: Tensor, panels: Panels, count: int) -> Moments:
     values, slopes = finite_with_slope(f, x)
     square, slope_square = values.square(), slopes.square()
     # Centred on f(0)², which the weight z² − 1 would cancel only up to rounding.
-    centred = square - finite(f, torch.zeros(1, dtype=torch.float64)).square()
+    centred = square - finite(f, torch.zeros(1, dtype=torch.float64, device="cpu")).square()
     derivative = nodes.mean(centred * (nodes.z.square() - 1)) / (2 * q)
     means = nodes.mean(square), nodes.mean(slope_square)
     errors = [relative(nodes.error(values), mean) for values, mean in zip((square, slope_square), means)]
     return Moments(*means, derivative, torch.maximum(*errors))
+
+
+def refined(mean: Callable[[int], tuple[Tensor, Tensor]], q: float, counts: Sequence[int] = _PANELS) -> float:
+    """A mean with as many panels as it needs. mean: of a number of them -> value and relative error.
+
+    Raises what `known` raises.
+    """
+    for count in counts[:-1]:
+        value, error = mean(count)
+        if error <= _GOOD:
+            return float(value)
+    value, error = mean(counts[-1])
+    known(error, q)
+    return float(value)
 
 
 def relative(error: Tensor, value: Tensor) -> Tensor:
@@ -114,7 +128,7 @@ def known(error: Tensor, q: Tensor | float) -> None:
     """Raises ValueError where a relative error says that the activation varies too fast for its quadrature."""
     wrong = ~(error <= _BAD)
     if wrong.any():
-        first = torch.as_tensor(q, dtype=torch.float64).expand(error.shape)[wrong][0].item()
+        first = torch.as_tensor(q, dtype=torch.float64, device="cpu").expand(error.shape)[wrong][0].item()
         raise ValueError(
             f"the activation varies too fast at inputs of variance {first:.4g}: its mean is known to a share of"
             f" {error[wrong][0].item():.1g} only\nexpected one that {_PANELS[-1]} panels resolve, or smaller inputs"
@@ -146,10 +160,10 @@ def gaussian_nodes(edges: Tensor, q: Tensor, count: int = _PANELS[0], *, shift: 
     edges: points in the variable shift + √q z between which g is smooth; count: even panels beside them.
     q, shift: broadcastable, (...).
     """
-    q = torch.as_tensor(q, dtype=torch.float64)
-    shift = torch.as_tensor(shift, dtype=torch.float64)
+    q = torch.as_tensor(q, dtype=torch.float64, device="cpu")
+    shift = torch.as_tensor(shift, dtype=torch.float64, device="cpu")
     scaled = (edges - shift[..., None]) / q.sqrt().clamp(min=1e-300)[..., None]
-    even = torch.linspace(-REACH, REACH, count + 1, dtype=torch.float64)
+    even = torch.linspace(-REACH, REACH, count + 1, dtype=torch.float64, device="cpu")
     every = torch.cat([scaled, even.expand(*scaled.shape[:-1], -1)], -1).clamp(-REACH, REACH).sort(-1).values
     centre, half = (every[..., 1:] + every[..., :-1]) / 2, (every[..., 1:] - every[..., :-1]) / 2
     z = (centre[..., None] + half[..., None] * _ABSCISSAE).flatten(-2)
@@ -160,18 +174,20 @@ def gaussian_nodes(edges: Tensor, q: Tensor, count: int = _PANELS[0], *, shift: 
 
 def panels_of(f: Activation) -> Panels:
     """Where panels should end for f. Raises what `check_elementwise` and `finite` raise."""
-    check_elementwise(f, like=torch.zeros(1, dtype=torch.float64))
-    grid, (kinks, steep) = 2.0 ** torch.arange(-3, 7, dtype=torch.float64), breakpoints(f)
-    fine = 2.0 ** torch.arange(-24, -2, dtype=torch.float64)
-    around = (steep[:, None] + torch.cat([-fine, torch.zeros(1), fine])).flatten()
-    return Panels(torch.cat([-grid, torch.zeros(1, dtype=torch.float64), grid, kinks, around]).unique(), kinks)
+    check_elementwise(f, like=torch.zeros(1, dtype=torch.float64, device="cpu"))
+    grid, (kinks, steep) = 2.0 ** torch.arange(-3, 7, dtype=torch.float64, device="cpu"), breakpoints(f)
+    fine = 2.0 ** torch.arange(-24, -2, dtype=torch.float64, device="cpu")
+    around = (steep[:, None] + torch.cat([-fine, torch.zeros(1, device="cpu"), fine])).flatten()
+    return Panels(
+        torch.cat([-grid, torch.zeros(1, dtype=torch.float64, device="cpu"), grid, kinks, around]).unique(), kinks
+    )
 
 
 def breakpoints(f: Activation, *, low: float = -64.0, high: float = 64.0) -> tuple[Tensor, Tensor]:
     """The points at which f or f′ jumps, or f′ bends, to rounding (bends to about 1e-5), and those where f is
     smooth but so steep that panels must shrink around them.
     """
-    x = torch.linspace(low, high, 2**15 + 1, dtype=torch.float64)
+    x = torch.linspace(low, high, 2**15 + 1, dtype=torch.float64, device="cpu")
     value, gradient = finite_with_slope(f, x)
     kinks, steep = [], []
     for signal in (value, gradient):
@@ -223,8 +239,8 @@ def _bisect(f: Activation, low: Tensor, high: Tensor, *, of_slope: bool) -> tupl
 
 def _mirrored(half: list[float], sign: float = 1.0) -> Tensor:
     """Values at nodes from −1 to 1, from those at 0 and the positive ones."""
-    positive = torch.tensor(half[1:], dtype=torch.float64)
-    return torch.cat([sign * positive.flip(0), torch.tensor(half[:1], dtype=torch.float64), positive])
+    positive = torch.tensor(half[1:], dtype=torch.float64, device="cpu")
+    return torch.cat([sign * positive.flip(0), torch.tensor(half[:1], dtype=torch.float64, device="cpu"), positive])
 
 
 # The 15 nodes of Kronrod's rule, with its weights and those of Gauss's rule on 7 of them.

@@ -13,7 +13,7 @@ from ..recording import SignalRow
 # Bins of equal width in asinh(10 h): even steps below 0.1, factors of 1.4 above, up to ±2,000.
 _REACH = 10.6
 BINS = 64
-EDGES = torch.linspace(-_REACH, _REACH, BINS + 1, dtype=torch.float64).sinh() / 10
+EDGES = torch.linspace(-_REACH, _REACH, BINS + 1, dtype=torch.float64, device="cpu").sinh() / 10
 
 
 def histogram_of(h: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class TrainingSignals(Result):
         for shade, index in zip(shades(len(own)), own):
             ends: dict[str, Any] = {"label": self.layers[index]} if index in (own[0], own[-1]) else {}
             line_with_band(ax, self.steps, ratio[:, index], color=shade, linestyle="-", linewidth=1.2, **ends)
-        return theory_line(ax, self.steps, torch.full(self.steps.shape, 1e-3, dtype=torch.float64))
+        return theory_line(ax, self.steps, torch.full(self.steps.shape, 1e-3, dtype=torch.float64, device="cpu"))
 
     def plot_layers(self, quantity: str = "moment", ax: Axes | None = None) -> Axes:
         """Axes with one quantity over steps and layers as colours; sizes as powers of ten.
@@ -117,7 +117,7 @@ class TrainingSignals(Result):
         ax = heatmap(new_axes(ax), shares.clamp(min=floor).log10(), label="log₁₀ of the share", origin="lower")
         edges = (10 * self.edges).asinh()  # where bins are equally wide
         values = (-1000, -100, -10, -1, -0.2, 0, 0.2, 1, 10, 100, 1000)
-        places = (torch.tensor(values).mul(10).asinh() - edges[0]) / (edges[1] - edges[0]) - 0.5
+        places = (torch.tensor(values, device="cpu").mul(10).asinh() - edges[0]) / (edges[1] - edges[0]) - 0.5
         ax.set_yticks(places.tolist(), [f"{value:g}" for value in values])
         seen = shares.sum(1).nonzero().flatten().tolist() or [0]
         ax.set_ylim(seen[0] - 2.5, seen[-1] + 2.5)
@@ -131,7 +131,13 @@ class TrainingSignals(Result):
             )
 
     def _steps_below(self, ax: Axes) -> Axes:
-        places = torch.linspace(0, max(0, len(self) - 1), min(6, max(1, len(self)))).round().long().unique().tolist()
+        places = (
+            torch.linspace(0, max(0, len(self) - 1), min(6, max(1, len(self))), device="cpu")
+            .round()
+            .long()
+            .unique()
+            .tolist()
+        )
         ax.set_xticks(places, [str(int(self.steps[place])) for place in places])
         ax.set(xlabel="step")
         return ax
@@ -161,11 +167,11 @@ def record_of(
         "step": step,
         "loss": loss,
         "layers": list(calls),
-        "numbers": torch.tensor(numbers, dtype=torch.float64).reshape(-1, len(COLUMNS)),
-        "histograms": torch.tensor([each.histogram for each in calls.values() if each.histogram]),
+        "numbers": torch.tensor(numbers, dtype=torch.float64, device="cpu").reshape(-1, len(COLUMNS)),
+        "histograms": torch.tensor([each.histogram for each in calls.values() if each.histogram], device="cpu"),
         "with_histogram": [label for label, each in calls.items() if each.histogram],
         "weights": list(weights),
-        "norms": torch.tensor(norms, dtype=torch.float64),
+        "norms": torch.tensor(norms, dtype=torch.float64, device="cpu"),
     }
 
 
@@ -174,9 +180,9 @@ def signals_of(records: Sequence[Record], onsets: tuple[Onset, ...]) -> Training
     layers = places(label for each in records for label in each["layers"])
     weights = places(name for each in records for name in each["weights"])
     bins = BINS if any(each["with_histogram"] for each in records) else 0
-    numbers = torch.full((len(records), len(layers), len(COLUMNS)), nan, dtype=torch.float64)
-    norms = torch.full((len(records), 3, len(weights)), nan, dtype=torch.float64)
-    histograms = torch.full((len(records), len(layers), bins), nan)
+    numbers = torch.full((len(records), len(layers), len(COLUMNS)), nan, dtype=torch.float64, device="cpu")
+    norms = torch.full((len(records), 3, len(weights)), nan, dtype=torch.float64, device="cpu")
+    histograms = torch.full((len(records), len(layers), bins), nan, device="cpu")
     for index, each in enumerate(records):
         numbers[index, [layers[label] for label in each["layers"]]] = each["numbers"]
         norms[index][:, [weights[name] for name in each["weights"]]] = each["norms"]
@@ -184,8 +190,8 @@ def signals_of(records: Sequence[Record], onsets: tuple[Onset, ...]) -> Training
             shown = [layers[label] for label in each["with_histogram"]]
             histograms[index, shown] = each["histograms"] / each["histograms"].sum(1, keepdim=True).clamp(min=1)
     return TrainingSignals(
-        steps=torch.tensor([each["step"] for each in records], dtype=torch.int64),
-        loss=torch.tensor([each["loss"] for each in records], dtype=torch.float64),
+        steps=torch.tensor([each["step"] for each in records], dtype=torch.int64, device="cpu"),
+        loss=torch.tensor([each["loss"] for each in records], dtype=torch.float64, device="cpu"),
         layers=tuple(layers),
         **{name: numbers[..., place] for place, name in enumerate(COLUMNS)},
         weights=tuple(weights),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..activations import Activation, check_elementwise
 from ..arguments import available_device, floating_dtype, name_of, whole_numbers
 from ..initializers import Initializer, initialize_
+from ..randomness import streams_kept
 
 Linear = Callable[[int, int], nn.Module]  # two widths -> a linear map between them
 Norm = Callable[[int], nn.Module]  # width -> a normalization over it, such as nn.BatchNorm1d
@@ -34,7 +35,7 @@ class Layer(nn.Module):
         return described(self.activation)
 
 
-@torch.random.fork_rng(devices=[])  # torch fills every new Linear from the global random stream
+@streams_kept()  # torch fills every new Linear from the global random stream
 def mlp(
     widths: Sequence[int],
     activation: Activation,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..arguments import available_device, floating_dtype, whole_numbers
 from ..initializers import Initializer, initialize_, initialize_recurrent_, lecun_normal_, orthogonal_
+from ..randomness import streams_kept
 
 
 class Reader(nn.Module):
@@ -23,7 +24,7 @@ class Reader(nn.Module):
         return self.output(states if self.every_step else states[:, -1])
 
 
-@torch.random.fork_rng(devices=[])  # torch fills every new module from the global random stream
+@streams_kept()  # torch fills every new module from the global random stream
 def reader(
     kind: type[nn.RNN] | type[nn.LSTM] | type[nn.GRU],
     inputs: int,

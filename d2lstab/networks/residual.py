@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
 from ..initializers import Initializer, fixup_factor, layers_with_weights
+from ..randomness import streams_kept
 from .plain import Linear, Norm, described, drawn, normalization
 
 
@@ -45,7 +46,7 @@ class Scale(nn.Module):
         return self.factor * h
 
     def extra_repr(self) -> str:
-        factor = float(torch.as_tensor(self.factor).detach())
+        factor = float(torch.as_tensor(self.factor, device="cpu").detach())
         return f"factor={factor:g}{', trained' * isinstance(self.factor, nn.Parameter)}"
 
 
@@ -70,7 +71,7 @@ class Block(nn.Module):
         return "" if self.skip == 1 else f"skip={self.skip:g}"
 
 
-@torch.random.fork_rng(devices=[])
+@streams_kept()
 def residual_mlp(
     width: int,
     blocks: int,

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
 from ..initializers import Initializer, deepnorm, draw_weight, gpt2_normal_, residual_factor
-from ..randomness import seeded
+from ..randomness import seeded, streams_kept
 from .plain import Layer, Norm, drawn, normalization, place
 from .residual import Block
 
@@ -58,7 +58,7 @@ class Embedding(nn.Module):
         return self.tokens(tokens) + self.places(places)
 
 
-@torch.random.fork_rng(devices=[])  # torch fills every new module from the global random stream
+@streams_kept()  # torch fills every new module from the global random stream
 def transformer(
     vocabulary: int,
     width: int,

@@ -8,12 +8,12 @@ from torch import nn
 from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
 from ..initializers import Initializer, draw_for
-from ..randomness import seeded
+from ..randomness import seeded, streams_kept
 from .convolutional import convolution
 from .plain import drawn, number_list, plain_layers
 
 
-@torch.random.fork_rng(devices=[])  # torch fills every new convolution from the global random stream
+@streams_kept()  # torch fills every new convolution from the global random stream
 def upsampler(
     channels: Sequence[int],
     upscale: int,

@@ -27,7 +27,7 @@ class Propagation(Result):
         ax = new_axes(ax)
         ax.set(xlabel="layer", ylabel=labels[direction])
         moments = getattr(self, direction)
-        return line_with_band(ax, torch.arange(moments.shape[-1]), moments / log(10), **style)
+        return line_with_band(ax, torch.arange(moments.shape[-1], device="cpu"), moments / log(10), **style)
 
 
 def near_one(signal: Tensor, exponent: Tensor | float = 0.0) -> tuple[Tensor, Tensor, Tensor]:

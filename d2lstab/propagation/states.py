@@ -34,7 +34,7 @@ class StateGradients(Result):
         ax = new_axes(ax)
         ax.set(xlabel="lag, steps before the end", ylabel=f"log₁₀ |∂loss/∂{letters[state]}|")
         sizes = getattr(self, state)
-        return line_with_band(ax, torch.arange(sizes.shape[-1]), sizes / log(10), **style)
+        return line_with_band(ax, torch.arange(sizes.shape[-1], device="cpu"), sizes / log(10), **style)
 
 
 @one_thread_on_two_cores()

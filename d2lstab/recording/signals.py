@@ -132,7 +132,9 @@ class Signals(Result):
         rows = self.rows
         for name, label in (("moment", "signal, E h²"), ("gradient", "gradient, E g²")):
             heights = [log10(value) if 0 < (value := getattr(row, name)) < torch.inf else nan for row in rows]
-            line_with_band(ax, torch.arange(1, len(rows) + 1), torch.tensor(heights), label=label)
+            line_with_band(
+                ax, torch.arange(1, len(rows) + 1, device="cpu"), torch.tensor(heights, device="cpu"), label=label
+            )
         ax.set(xlabel="layer call", ylabel="log₁₀ of the second moment")
         return ax
 

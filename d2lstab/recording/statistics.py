@@ -119,7 +119,7 @@ def live_range(f: Callable[[Tensor], Tensor]) -> tuple[float, float]:
 
     From a grid of steps of 1/64 on ±32.
     """
-    z = torch.arange(-32, 32 + 1 / 128, 1 / 64, dtype=torch.float64)
+    z = torch.arange(-32, 32 + 1 / 128, 1 / 64, dtype=torch.float64, device="cpu")
     slope = value_and_slope(f, z)[1].abs()
     live = z[slope >= 0.01 * slope.max()]
     low, high = float(live[0]), float(live[-1])
@@ -168,7 +168,7 @@ def flat_entries(z: Tensor, limits: tuple[float, float] | None) -> Tensor | None
 def count_outside(tensor: Tensor, low: float, high: float) -> Tensor:
     """How many entries are beyond low and high, those on a finite limit included."""
     if at_hand(tensor) and (low == -inf or low < tensor.amin().item()) and (high == inf or tensor.amax().item() < high):
-        return torch.zeros(())  # as in most layers of a sound network, and several times faster to tell
+        return torch.zeros((), device="cpu")  # as in most layers of a sound network, and several times faster to tell
     # Comparisons that write 1 or 0 as floats are several times faster than those that write booleans.
     if -low == high < inf:
         return _sum(tensor.abs().ge_(high))

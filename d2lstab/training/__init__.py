@@ -164,7 +164,7 @@ def _batches(data: Dataset, batch: int, seeds: Sequence[int]) -> Iterator[tuple[
     examples = len(data.inputs)
     generators = [seeded(2**32 + seed) for seed in seeds]  # not the stream that drew the weights
     while True:
-        order = torch.stack([torch.randperm(examples, generator=generator) for generator in generators])
+        order = torch.stack([torch.randperm(examples, generator=generator, device="cpu") for generator in generators])
         for start in range(0, examples - batch + 1, batch):
             index = order[:, start : start + batch].to(data.inputs.device)
             yield data.inputs[index], data.targets[index]
@@ -181,7 +181,7 @@ def _silence_(gradients: Sequence[Tensor], alive: Tensor) -> None:
 def _accuracy(network, data: Dataset, loss: Loss) -> Tensor:
     """The share of test examples named right, (seeds,); NaN where it is not known which outputs are the classes."""
     network.module.eval()
-    seeds, unknown = len(network.models), torch.full((len(network.models),), torch.nan)
+    seeds, unknown = len(network.models), torch.full((len(network.models),), torch.nan, device="cpu")
     if data.test_targets.is_floating_point():
         return unknown
     outputs = network(data.test_inputs.expand(seeds, *data.test_inputs.shape))

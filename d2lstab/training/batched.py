@@ -191,7 +191,7 @@ class BatchedScale(Batched[Scale]):
     def __init__(self, modules: Sequence[Scale]):
         super().__init__(modules)
         if "factor" not in self._parameters:
-            self.factor = torch.tensor([module.factor for module in modules])
+            self.factor = torch.tensor([module.factor for module in modules], device="cpu")
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.per_feature(self.factor.to(x), x, 0)

@@ -43,7 +43,7 @@ class History(Result):
         kept = self.loss[~self.diverged] if lost < len(self.diverged) else self.loss
         if label is not None:
             style["label"] = label
-        return line_with_band(ax, torch.arange(1, self.loss.shape[1] + 1), kept, **style)
+        return line_with_band(ax, torch.arange(1, self.loss.shape[1] + 1, device="cpu"), kept, **style)
 
 
 def joined(runs: Sequence[History], seeds: int, models: Sequence[nn.Module]) -> History:

@@ -34,12 +34,12 @@ class Movement(Result):
         Source of the line at 10⁻³, a rule of thumb: Karpathy 2022, makemore, part 3.
         """
         ax = new_axes(ax)
-        steps = torch.arange(1, self.update.shape[-1] + 1)
+        steps = torch.arange(1, self.update.shape[-1] + 1, device="cpu")
         started = self.weight[..., 0].nan_to_num().gt(0).any(0)
         if label is not None:
             style["label"] = label
         line_with_band(ax, steps, self.ratio.nanmedian(0).values[started], **style)
-        theory_line(ax, steps, torch.full(steps.shape, 1e-3, dtype=torch.float64))
+        theory_line(ax, steps, torch.full(steps.shape, 1e-3, dtype=torch.float64, device="cpu"))
         ax.set(xlabel="step", ylabel="update / weight", yscale="log")  # now that something is positive
         return ax
 

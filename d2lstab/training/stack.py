@@ -164,7 +164,7 @@ def _agrees(build: Callable[..., Stack | None], models: Sequence[nn.Module], dat
 
     A forward may be one that vmap cannot take, may draw numbers or look at the whole batch. Tried on copies.
     """
-    rows = torch.arange(8) % len(data.inputs)
+    rows = torch.arange(8, device="cpu") % len(data.inputs)
     inputs, targets = (part[rows].expand(len(models), *part[rows].shape) for part in (data.inputs, data.targets))
     try:
         models = copy.deepcopy(list(models))

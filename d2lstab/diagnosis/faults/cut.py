@@ -44,7 +44,7 @@ def _felt(evidence: Evidence, weights: list[Tensor]) -> float:
     try:
         with torch.no_grad():
             for weight in weights:
-                noise = torch.randn(weight.shape, generator=generator).to(weight)
+                noise = torch.randn(weight.shape, generator=generator, device="cpu").to(weight)
                 weight.add_(noise * (_CHANGE * float(norm(weight)) / weight.numel() ** 0.5))
         return abs(loss_now(subject) - before) / evidence.scale
     finally:

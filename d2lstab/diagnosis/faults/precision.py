@@ -31,7 +31,7 @@ def _eps(evidence: Evidence) -> Finding | None:
     for group in optimizer.param_groups if optimizer is not None else ():
         for parameter in group["params"]:
             eps = group.get("eps")
-            if eps and parameter.dtype == torch.float16 and float(torch.tensor(eps).half()) == 0:
+            if eps and parameter.dtype == torch.float16 and float(torch.tensor(eps, device="cpu").half()) == 0:
                 return Finding(
                     "underflow",
                     "",
