@@ -129,26 +129,31 @@ def saturated_share(
 ) -> Tensor:
     """The share of the entries of z at which |f′| is less than `slope_below`, at least float32.
 
-    dim: the axes to count over, all of them by default.
+    dim: the axes to count over, all of them by default. A share of entries of which one is NaN is NaN.
     Raises ValueError if z is empty or slope_below not positive, and what `slope` raises.
     """
     if not slope_below > 0:
         raise ValueError(f"slope_below={slope_below}\nexpected a positive number")
-    flat = slope(f, z).abs() < slope_below
+    slopes = slope(f, z).abs()
     if z.numel() == 0:
         raise ValueError(f"z of shape {tuple(z.shape)}\nexpected at least one entry")
-    return flat.to(torch.promote_types(z.dtype, torch.float32)).mean(dim)
+    flat = (slopes < slope_below).to(torch.promote_types(z.dtype, torch.float32))
+    return flat.masked_fill(z.isnan() | slopes.isnan(), torch.nan).mean(dim)
 
 
 def dead_units(f: Activation, z: Tensor) -> Tensor:
     """True for each unit whose slope is exactly 0, by definition or by rounding, for every input.
 
     z: (..., inputs, units), pre-activations over a whole data set; one batch is not enough to call a unit
-    dead. Returns (..., units). Raises ValueError without an input, and what `slope` raises.
+    dead. Returns (..., units). Raises ValueError without an input or for NaN, and what `slope` raises.
     """
     slopes = slope(f, z)
     if z.dim() < 2 or z.shape[-2] == 0:
         raise ValueError(f"z of shape {tuple(z.shape)}\nexpected (..., inputs, units) with at least one input")
+    if z.isnan().any():
+        raise ValueError(
+            f"z with {int(z.isnan().sum())} NaN of {z.numel()} entries\nexpected numbers, whose slopes are known"
+        )
     return (slopes == 0).all(-2)
 
 

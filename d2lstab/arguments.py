@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Iterable
 from functools import partial
+from numbers import Real
 
 import torch
 
@@ -61,6 +62,13 @@ def check_factory(name: str, given: object, *, makes: str = "network") -> None:
             f"{name} is a {type(given).__name__}\n"
             f"expected a function that returns a new {makes} for a seed: def {name}(seed): ..."
         )
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a real number: Python's, numpy's or a tensor of one entry, no bool and no text."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() == 1 and not value.is_complex() and value.dtype != torch.bool
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def name_of(function: object) -> str:

@@ -57,12 +57,14 @@ class Spectrum(Result):
 def layer_jacobians(network: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
     """The Jacobian ∂h⁽ˡ⁾/∂h⁽ˡ⁻¹⁾ of each layer at the input x, first layer first, each (..., out, in).
 
-    network: a Sequential, or any iterable of modules applied one after the other, in eval mode. x: (features,)
+    network: a Sequential, or any iterable of modules applied one after the other, in the modes they are in: batch
+    normalization needs eval(), and dropout has one Jacobian there. x: (features,)
     for one example, otherwise (batch, ...), so one picture is x[None]; inputs and outputs of any shape are
-    flattened, so that the Jacobians of neighbouring layers multiply. Forward hooks are called, backward hooks are
+    flattened, so that the Jacobians of neighbouring layers multiply. An example for which a layer returns NaN has
+    NaN for that layer's Jacobian. Forward hooks are called, backward hooks are
     not. Afterwards the network is as it was: parameters, buffers, gradients, modes, attributes, random numbers.
     Raises TypeError for a network that is not an iterable of modules or a layer that does not return a tensor,
-    ValueError if there is no layer, x is not a floating tensor of at least one example, x does not fit a layer,
+    ValueError if there is no layer, x is not a finite floating tensor of at least one example, x does not fit a layer,
     or the examples of a batch act on one another.
     Source: Zhang et al., Dive into Deep Learning, §5.4.1.
     """
@@ -75,6 +77,10 @@ def layer_jacobians(network: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() == 0 or x.numel() == 0:
         given = f"shape {tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else f"type {type(x).__name__}"
         raise ValueError(f"x of {given}\nexpected a floating tensor, (features,) or (batch, ...), that is not empty")
+    if not x.isfinite().all():
+        raise ValueError(
+            f"x with {int((~x.isfinite()).sum())} of {x.numel()} entries infinite or NaN\nexpected finite numbers"
+        )
 
     jacobians = []
     with torch.inference_mode(False), torch.enable_grad(), streams_kept([x.device]):
@@ -152,13 +158,13 @@ def isometry(network: nn.Module, x: Tensor) -> Spectrum:
 
 @contextmanager
 def _borrowed(layer: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
-    """The layer in eval mode as a function of its input alone; afterwards it is as it was."""
+    """The layer as a function of its input alone; afterwards it is as it was."""
     # Not a deep copy: that fails for a layer that keeps a tensor of its last forward pass.
     attributes = [(module, vars(module).copy()) for module in layer.modules()]
     state = {name: tensor.detach().clone() for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}
     try:
-        for module, _ in attributes:  # not eval(): a module may overrule it and write to its weights
-            vars(module).update(training=False, _backward_hooks=OrderedDict(), _backward_pre_hooks=OrderedDict())
+        for module, _ in attributes:
+            vars(module).update(_backward_hooks=OrderedDict(), _backward_pre_hooks=OrderedDict())
         yield lambda h: functional_call(layer, state, (h,))
     finally:
         for module, before in attributes:
@@ -182,14 +188,20 @@ def _step(function: Callable[[Tensor], Tensor], h: Tensor, name: str) -> tuple[T
     if out.dim() == 0 or len(out) != examples:
         raise ValueError(f"{name} made shape {tuple(out.shape)} of {tuple(h.shape)}\nexpected ({examples}, ...)")
     if not out.requires_grad:  # it does not depend on its input
-        return out, out.new_zeros(examples, out[0].numel(), leaf[0].numel())
+        unknown = out.isnan().reshape(examples, -1).any(1)
+        zeros = out.new_zeros(examples, out[0].numel(), leaf[0].numel())
+        return out, zeros.masked_fill(unknown[:, None, None], torch.nan)
 
     # One backward pass per output entry, for all examples at once: right as long as no example acts on another.
     weights = torch.linspace(1, 2, out[0].numel(), dtype=out.dtype, device=out.device)
     (of_the_first,) = torch.autograd.grad(out[0].flatten() @ weights, leaf, retain_graph=True, materialize_grads=True)
     if (of_the_first[1:].abs() > 0).any():
-        raise ValueError(f"{name} lets the examples of a batch act on one another\nexpected each to be treated alone")
+        raise ValueError(
+            f"{name} lets the examples of a batch act on one another\nexpected each to be treated alone: batch"
+            " normalization does so in eval mode, network.eval()"
+        )
     rows = torch.eye(len(weights), dtype=out.dtype, device=out.device).reshape(-1, 1, *out.shape[1:])
     rows = rows.expand(-1, examples, *out.shape[1:])
     (jacobian,) = torch.autograd.grad(out, leaf, rows, is_grads_batched=True, materialize_grads=True)
-    return out.detach(), jacobian.flatten(2).movedim(0, 1)
+    unknown = out.detach().isnan().reshape(examples, -1).any(1)  # a kink's slope is a number at NaN as well
+    return out.detach(), jacobian.flatten(2).movedim(0, 1).masked_fill(unknown[:, None, None], torch.nan)

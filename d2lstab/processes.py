@@ -77,11 +77,12 @@ def shared(work: Callable[[list[Item]], Iterable[Outcome]], items: Iterable[Item
 
     work is called with this process's part, if there is one; a result must pickle, its tensors be on the CPU. What
     it raises in one process is raised in all, with the traceback of that process as its cause. Raises RuntimeError
-    if the processes share out different things.
+    if the processes share out different things. One process that is interrupted returns the results it has, fewer than
+    there are items; in a group the interrupt passes through, as the others would wait.
     """
     items, group = list(items), _GROUP.get()
     if group is None or group.busy:
-        return list(work(items))
+        return _until_interrupted(work(items))
     part, own_error, results = items[group.rank :: group.size], None, []
     token = _GROUP.set(replace(group, busy=True))
     try:
@@ -99,6 +100,18 @@ def shared(work: Callable[[list[Item]], Iterable[Outcome]], items: Iterable[Item
     if len(set(calls)) > 1:
         raise RuntimeError(f"the processes share out {', '.join(calls)}\nexpected the same call in each")
     return [outcomes[index % group.size][1][index // group.size] for index in range(len(items))]
+
+
+def _until_interrupted(work: Iterable[Outcome]) -> list[Outcome]:
+    """All results, or those that were there when the user stopped it. With none at all there is nothing to keep."""
+    done = []
+    try:
+        for outcome in work:
+            done.append(outcome)  # noqa: PERF402  a list made in one go would be lost
+    except KeyboardInterrupt:
+        if not done:
+            raise
+    return done
 
 
 def bar_hidden(progress: bool) -> bool:

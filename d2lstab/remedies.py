@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
+from math import isfinite, isnan
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,15 @@ class Patient:
     clip: Callable[[Sequence[Tensor]], Tensor] | None = None
 
     def network(self, seed: int) -> nn.Module:
-        """The network for the 64 pixels and ten classes of the digits. Raises what `mlp` and `residual_mlp` raise."""
+        """The network for the 64 pixels and ten classes of the digits.
+
+        Raises ValueError for an odd depth of a residual network, whose branches have two linear maps each, and what
+        `mlp` and `residual_mlp` raise.
+        """
+        if self.residual and self.depth % 2:
+            raise ValueError(
+                f"depth={self.depth} of a residual network\nexpected an even number: two linear maps a branch"
+            )
         drawn = {"initializer": self.initializer, "norm": self.norm, "seed": seed}
         if self.residual:
             return residual_mlp(self.width, (self.depth - 2) // 2, self.activation, **drawn)
@@ -89,6 +98,7 @@ class RemedyMatrix(Result):
     accuracy: Tensor  # (patients, remedies, seeds), share of the training examples named right at the end
     log10_ratio: Tensor  # (patients, remedies, seeds), of a gradient's norm at the input over that at the output
     diverged: Tensor  # (patients, remedies, seeds), True where the loss became infinite or NaN
+    interrupted: bool = False  # whether the run was stopped by hand; cells that it did not reach are NaN
 
     def of(self, patient: str, remedy: str) -> Tensor:
         """The accuracies of one patient under one remedy, (seeds,). Raises ValueError for an unknown name."""
@@ -110,7 +120,8 @@ class RemedyMatrix(Result):
             for (row, column), value in _entries(values):
                 pale = (value < 60) if axes is left else (abs(value) > 8)
                 colour = "white" if pale else "black"
-                axes.text(column, row, f"{round(value)}", color=colour, ha="center", va="center", fontsize=8)
+                text = "–" if isnan(value) else f"{round(value)}" if isfinite(value) else f"{value:+.0f}"
+                axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=8)
         return pair
 
 
@@ -130,7 +141,8 @@ def remedy_matrix(
     patients: anything with network(seed), optimizer and clip, as a `Patient` has them. remedies: functions from a
     patient to a treated one. Treated patients that are equal are trained once; a `process_group` shares them out.
     The accuracy is that on the examples the network learns from: the question is whether it can learn. The gradient
-    ratio is measured before training, in float64, on the first `batch` examples.
+    ratio is measured before training, in float64, on the first `batch` examples. Ctrl-C or the notebook's stop button
+    ends the run early and returns the cells done.
     Raises ValueError if there is no patient or no remedy, and what `train` raises.
     """
     (batch,), seeds, device = whole_numbers(batch=batch), seed_list(seeds), available_device(device)
@@ -149,9 +161,12 @@ def remedy_matrix(
             yield _outcome(case, learnt, steps, seeds, batch, device)
 
     columns = shared(outcomes, distinct)
+    missing = len(distinct) - len(columns)
+    unknown = torch.full((len(seeds),), torch.nan, dtype=torch.float64, device="cpu")
+    columns += [(unknown, unknown, torch.zeros_like(unknown).bool())] * missing
     found = [torch.stack([columns[distinct.index(case)][part] for case in treated]) for part in range(3)]
-    shape = len(patients), len(remedies), len(seeds)
-    return RemedyMatrix(tuple(patients), tuple(remedies), *(part.reshape(shape) for part in found))
+    accuracy, ratio, diverged = (part.reshape(len(patients), len(remedies), len(seeds)) for part in found)
+    return RemedyMatrix(tuple(patients), tuple(remedies), accuracy, ratio, diverged, missing > 0)
 
 
 def _outcome(case: Patient, data: Dataset, steps: int, seeds, batch: int, device) -> tuple[Tensor, Tensor, Tensor]:

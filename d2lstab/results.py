@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from html import escape
-from math import floor, inf, isfinite, log10
+from math import floor, inf, isfinite, isnan, log10
 from typing import Any, SupportsFloat
 
 import torch
@@ -45,10 +45,12 @@ def claim(
 ) -> None:
     """Prints what was measured beside what theory says, and raises AssertionError where they differ.
 
-    measured, expected: numbers, or sequences or tensors of numbers of one shape.
+    measured, expected: numbers, or sequences or tensors of numbers of one shape; expected may be one number for all.
     within: the largest absolute difference allowed; it also sets how many digits are printed, so that
     the line reads the same on every device. above, below: strict bounds, for claims without an exact value.
-    Raises ValueError if nothing is claimed: neither expected with within, nor a bound.
+    Infinity equals infinity; NaN equals nothing.
+    Raises ValueError if nothing is claimed: neither expected with within, nor a bound, or no number at all; and for
+    measured and expected of two shapes, a tolerance that is negative or a bound that is NaN.
 
     >>> claim("a third", 0.3334, expected=1 / 3, within=1e-3)
     a third: 0.333 (expected 0.333 ± 0.001)
@@ -58,19 +60,27 @@ def claim(
             f"claim {what!r} with expected={expected}, within={within}, above={above}, below={below}\n"
             "expected both expected= and within=, or a bound: above= or below="
         )
-    values = _numbers(measured)
+    if within is not None and not within >= 0:
+        raise ValueError(f"claim {what!r} with within={within}\nexpected a tolerance of at least 0")
+    if any(bound is not None and isnan(bound) for bound in (above, below)):
+        raise ValueError(f"claim {what!r} with above={above}, below={below}\nexpected bounds that are numbers")
+    values, shape = _numbers(measured)
+    if not values:
+        raise ValueError(
+            f"claim {what!r} of shape {tuple(shape)}\nexpected one number or more: of none everything is true"
+        )
     parts, holds = [], True
     if expected is not None and within is not None:
-        targets = _numbers(expected)
-        if len(targets) not in (1, len(values)):
+        targets, target_shape = _numbers(expected)
+        if target_shape.numel() != 1 and target_shape != shape:
             raise ValueError(
-                f"measured has {len(values)} values and expected has {len(targets)}\nexpected one for each"
+                f"measured has shape {tuple(shape)} and expected {tuple(target_shape)}\nexpected one number, or one for each"
             )
-        targets = targets * len(values) if len(targets) == 1 else targets
-        holds = all(abs(value - target) <= within for value, target in zip(values, targets))
+        pairs = zip(values, targets * len(values) if len(targets) == 1 else targets)
+        holds = all(value == target or abs(value - target) <= within for value, target in pairs)
         digits = _digits(within)
         tolerance = f" ± {within:g}" if within else " exactly"
-        parts.append(f"expected {_text(_numbers(expected), digits)}{tolerance}")
+        parts.append(f"expected {_text(targets, digits)}{tolerance}")
     else:
         digits = None
     for bound, word, beyond in ((above, "above", lambda v, b: v > b), (below, "below", lambda v, b: v < b)):
@@ -83,12 +93,18 @@ def claim(
     print(line)
 
 
-def _numbers(value: Numbers) -> list[float]:
-    if value is None or isinstance(value, str):
-        raise TypeError(f"a claim of {value!r}\nexpected a number, or a sequence or tensor of numbers")
-    if isinstance(value, (Tensor, Sequence)) or hasattr(value, "__array__"):
-        return torch.as_tensor(value, device="cpu").detach().to("cpu", torch.float64).flatten().tolist()
-    return [float(value)]
+def _numbers(value: Numbers) -> tuple[list[float], torch.Size]:
+    """Numbers in a row, and the shape that they had."""
+    try:
+        if isinstance(value, (Tensor, Sequence)) or hasattr(value, "__array__"):
+            given = (value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")).detach()
+            if not given.is_complex() and not isinstance(value, str):
+                return given.to("cpu", torch.float64).flatten().tolist(), given.shape
+        elif isinstance(value, SupportsFloat):
+            return [float(value)], torch.Size()
+    except (TypeError, ValueError, RuntimeError):  # ragged, or no numbers; an empty tensor of no storage
+        pass
+    raise TypeError(f"a claim of {value!r}\nexpected a number, or a sequence or tensor of numbers")
 
 
 def _digits(within: float) -> float:

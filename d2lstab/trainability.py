@@ -1,12 +1,15 @@
 """Which networks can be trained: a plane of weight and bias scales, a network at each point of it."""
 
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .activations import Activation
@@ -32,6 +35,7 @@ class TrainabilityMap(Result):
     depth: int  # hidden layers
     accuracy: Tensor  # (seeds, rows, columns), share of the test examples named right
     diverged: Tensor  # (seeds, rows, columns), True where the loss became infinite or NaN
+    interrupted: bool = False  # whether the run was stopped by hand; points that it did not reach have accuracy NaN
 
     def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
         """Axes with the accuracy, median over seeds, as colours; of a single row or column as a line with its band."""
@@ -69,7 +73,8 @@ def trainability_map(
 
     sigma_w: (columns,), sigma_b: (rows,), each from 0 up: weights are drawn from N(0, σ_w²/fan_in), biases from
     N(0, σ_b²). depth: hidden layers. data: inputs (examples, features), targets that are classes. Each point and
-    seed has weights and batches of its own; the points are shared out in a `process_group`.
+    seed has weights and batches of its own, the same on every grid that holds it; the points are shared out in a
+    `process_group`. Ctrl-C or the notebook's stop button ends the run early and returns the points done.
     Raises ValueError for scales that are no line from 0 up, data of another form, sizes below 1, and what `train`
     raises.
     Source: Schoenholz et al. 2017, arXiv:1611.01232.
@@ -78,12 +83,13 @@ def trainability_map(
     seeds, device = seed_list(seeds), available_device(device)
     sigma_w, sigma_b = _line("sigma_w", sigma_w), _line("sigma_b", sigma_b)
     widths = [_features(data)] + [width] * depth + [int(max(data.targets.max(), data.test_targets.max())) + 1]
-    points = [(float(w), float(b)) for b in sigma_b for w in sigma_w]
-    numbers = [seed * len(points) + point for seed in seeds for point in range(len(points))]
+    points = {
+        _number(seed, float(w), float(b)): (float(w), float(b)) for seed in seeds for b in sigma_b for w in sigma_w
+    }
     data = data.to(device)
 
     def network(number: int) -> nn.Module:
-        weight_scale, bias_scale = points[number % len(points)]
+        weight_scale, bias_scale = points[number]
         model = mlp(widths, f, initializer=partial(lecun_normal_, gain=weight_scale), seed=number)
         return _biased_(model, bias_scale, number)
 
@@ -92,14 +98,20 @@ def trainability_map(
             run = train(
                 network, data, optimizer=optimizer, steps=steps, seeds=stack, batch=batch, device=device, progress=False
             )
-            if run.interrupted:
+            if run.interrupted:  # half a stack would pass for a whole one
                 raise KeyboardInterrupt
             yield torch.stack([run.accuracy.double(), run.diverged.double()])
 
-    stacks = torch.tensor(numbers, device="cpu").tensor_split(-(-len(numbers) // _STACK))
+    stacks = torch.tensor(list(points), device="cpu").tensor_split(-(-len(points) // _STACK))
     found = torch.cat(shared(learnt, [stack.tolist() for stack in stacks]), dim=1)
-    accuracy, diverged = found.reshape(2, len(seeds), len(sigma_b), len(sigma_w))
-    return TrainabilityMap(sigma_w, sigma_b, depth, accuracy, diverged.bool())
+    missing = len(points) - found.shape[1]
+    accuracy, diverged = F.pad(found, (0, missing), value=torch.nan).reshape(2, -1, len(sigma_b), len(sigma_w))
+    return TrainabilityMap(sigma_w, sigma_b, depth, accuracy, diverged.nan_to_num() > 0, missing > 0)
+
+
+def _number(seed: int, sigma_w: float, sigma_b: float) -> int:
+    """The number of the stream that a network is drawn from: its own, whatever other points there are."""
+    return int.from_bytes(blake2b(struct.pack("<Qdd", seed, sigma_w, sigma_b), digest_size=6).digest(), "little")
 
 
 def _line(name: str, scales) -> Tensor:

@@ -289,3 +289,18 @@ def test_a_share_of_nothing_is_refused():
 def test_units_without_inputs_are_neither_dead_nor_alive(shape):
     with pytest.raises(ValueError, match="inputs, units"):
         dead_units(torch.relu, torch.zeros(shape))
+
+
+def test_the_share_of_entries_of_which_one_is_nan_is_unknown():
+    z = torch.tensor([[0.0, 30.0], [0.0, torch.nan]])
+    shares = saturated_share(torch.sigmoid, z, dim=0)
+    assert shares[0] == 0
+    assert shares[1].isnan()
+    assert saturated_share(torch.relu, z).isnan()
+    assert saturated_share(torch.sigmoid, torch.tensor([torch.inf, 0.0])) == 0.5
+
+
+def test_units_are_not_called_alive_or_dead_from_nan():
+    z = torch.tensor([[-1.0, torch.nan], [-1.0, 1.0]])
+    with pytest.raises(ValueError, match=r"z with 1 NaN of 4 entries\nexpected numbers"):
+        dead_units(torch.relu, z)

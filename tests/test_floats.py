@@ -1,8 +1,9 @@
 """Floating-point formats: the limits, and where chains of factors leave them."""
 
 from decimal import Decimal, localcontext
+from fractions import Fraction
 from itertools import accumulate, repeat
-from math import exp, inf, log, log1p, log10, nan, sqrt
+from math import exp, inf, isnan, log, log1p, log10, nan, nextafter, sqrt
 from operator import mul
 
 import pytest
@@ -153,6 +154,20 @@ def test_each_chain_leaves_each_format_at_its_depth():
     for layer, limits in zip(line.layers[1].tolist(), line.formats.values()):
         assert 1.75 ** (layer - 1) <= limits.max < 1.75**layer
     assert "quarters: float32 75" in repr(line)
+
+
+@every_format
+@pytest.mark.parametrize("layers", [1, 2, 3, 7])
+def test_a_chain_that_meets_the_largest_number_has_not_left_yet(dtype, layers):
+    largest = describe(dtype).max
+    root = float(Fraction(largest)) ** (1 / layers)
+    for factor in (nextafter(root, 1), root, nextafter(root, inf)):
+        if factor > 1e300:
+            continue
+        leaving = int(number_line({"chain": factor}, formats={"format": dtype}).layers)
+        assert Fraction(factor) ** (leaving - 1) <= Fraction(largest) < Fraction(factor) ** leaving
+    if dtype != torch.float64:
+        assert int(number_line({"largest": largest}, formats={"format": dtype}).layers) == 2
 
 
 def test_the_number_line_is_drawn_in_powers_of_ten_with_a_marker_and_a_layer_for_each_chain():
@@ -317,6 +332,13 @@ def test_the_share_of_lost_updates_by_hand():
     assert lost_share(weights, updates) == 1 / 4  # the fourth was not meant to move
     assert lost_share(weights.bfloat16(), updates) == 3 / 4
     assert lost_share(weights, torch.zeros(5)) != lost_share(weights, torch.zeros(5))  # NaN
+
+
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+def test_the_share_of_updates_lost_to_a_weight_that_is_not_finite_is_unknown(value):
+    good, bad = torch.ones(2), torch.tensor([1.0, value])
+    assert isnan(lost_share(good, bad))
+    assert isnan(lost_share(bad, good))
 
 
 @every_format

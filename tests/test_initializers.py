@@ -16,6 +16,7 @@ from d2lstab import (
     fans,
     he_normal_,
     he_uniform_,
+    identity_recurrent_,
     initialize_,
     input_jacobian,
     lecun_normal_,
@@ -25,6 +26,7 @@ from d2lstab import (
     normal_,
     orthogonal_,
     seeded,
+    tied_embedding_,
     torch_default_,
     xavier_normal_,
     xavier_uniform_,
@@ -500,3 +502,38 @@ def test_lsuv_says_so_where_no_layer_is_called():
 
     with pytest.raises(ValueError, match="Borrows calls none of its layers"):
         lsuv_(Borrows(), torch.ones(2, 3))
+
+
+SCALED = {
+    "normal_": ("std", normal_),
+    "lecun_normal_": ("gain", lecun_normal_),
+    "lecun_uniform_": ("gain", lecun_uniform_),
+    "he_normal_": ("gain", he_normal_),
+    "he_uniform_": ("gain", he_uniform_),
+    "xavier_normal_": ("gain", xavier_normal_),
+    "xavier_uniform_": ("gain", xavier_uniform_),
+    "orthogonal_": ("gain", orthogonal_),
+    "delta_orthogonal_": ("gain", delta_orthogonal_),
+    "identity_recurrent_": ("scale", identity_recurrent_),
+    "tied_embedding_": ("logit_std", tied_embedding_),
+}
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, "relu", None, True, 1j])
+@pytest.mark.parametrize(("name", "initializer"), SCALED.values(), ids=SCALED)
+def test_a_scale_that_is_no_number_is_refused_before_anything_is_written(name, initializer, value):
+    weight = torch.full((3, 3), 7.0)
+    with pytest.raises(ValueError, match=r"=.*\nexpected a finite number"):
+        initializer(weight, **{name: value})
+    assert (weight == 7).all()
+
+
+def test_orthogonal_and_xavier_are_torchs_own():
+    for own, torchs in (
+        (orthogonal_, "orthogonal_"),
+        (xavier_normal_, "xavier_normal_"),
+        (xavier_uniform_, "xavier_uniform_"),
+    ):
+        expected = getattr(nn.init, torchs)(torch.empty(4, 3, 2), gain=1.5, generator=seeded(3))
+        assert torch.equal(own(torch.empty(4, 3, 2), gain=1.5, generator=seeded(3)), expected)
+        assert torch.equal(own(torch.empty(4, 3, 2), 1.5, seeded(3)), expected)

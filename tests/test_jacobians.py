@@ -138,7 +138,7 @@ def test_layers_of_pictures_have_flattened_jacobians_that_multiply(make):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: nn.TransformerEncoderLayer(4, 2, dim_feedforward=8, batch_first=True),
+        lambda: nn.TransformerEncoderLayer(4, 2, dim_feedforward=8, dropout=0.0, batch_first=True),
         lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)),
         lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)),
     ],
@@ -368,12 +368,49 @@ def test_on_a_gpu_the_answer_is_the_same_and_its_stream_is_not_moved():
     torch.testing.assert_close(isometry(moved[:-1], x.cuda()).singular_values.cpu(), expected)
 
 
-def test_dropout_and_batch_normalization_are_taken_in_eval_mode_whatever_mode_they_are_in():
+def test_modes_are_as_they_come_and_statistics_of_a_batch_are_refused():
     network, x = seeded_module(VECTORS[2]), x_of(4, 6)
-    expected = by_autograd(network, x)
     network.train()
-    torch.testing.assert_close(input_jacobian(network, x), expected)
+    with pytest.raises(ValueError, match=r"act on one another\nexpected .* eval mode, network.eval\(\)"):
+        isometry(network, x)
     assert network.training
+    network[1].eval()
+    network[2].p = 0.999  # of 8 units next to none is left
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        assert (input_jacobian(network, x) == 0).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("call", [isometry, input_jacobian, lambda network, x: layer_jacobians(network, x)])
+def test_inputs_that_are_not_finite_are_refused(call, value):
+    x = x_of(4, 6)
+    x[1, 2] = value
+    with pytest.raises(ValueError, match=r"x with 1 of 24 entries infinite or NaN\nexpected finite"):
+        call(nn.Sequential(nn.Linear(6, 3, dtype=F64), nn.ReLU()), x)
+
+
+def test_the_jacobian_of_an_example_that_became_nan_is_nan_and_of_no_other():
+    class Log(nn.Module):
+        def forward(self, x):
+            return x.log()
+
+    x = torch.tensor([[3.0, 2.0], [-1.0, 2.0]], dtype=F64)
+    logs, rectified = layer_jacobians([Log(), nn.ReLU()], x)
+    assert logs[1].isnan().all()
+    assert rectified[1].isnan().all()
+    assert logs[0].isfinite().all()
+    assert rectified[0].isfinite().all()
+    spectrum = isometry(nn.Sequential(Log(), nn.ReLU()), x)
+    assert spectrum.singular_values.isnan().any(-1).tolist() == [False, True]
+
+
+def test_the_jacobian_of_a_constant_nan_is_nan():
+    class Constant(nn.Module):
+        def forward(self, x):
+            return torch.full_like(x, torch.nan).detach()
+
+    assert input_jacobian(Constant(), x_of(2, 3)).isnan().all()
 
 
 def test_a_layer_used_twice_counts_twice():

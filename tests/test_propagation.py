@@ -570,3 +570,44 @@ def test_a_network_sweep_refuses_seeds_that_are_none(seeds):
 def test_a_network_sweep_refuses_what_is_no_chain_of_layers(model, error, says):
     with pytest.raises(error, match=f"{says}.*\nexpected"):
         network_sweep(lambda seed: model, inputs=BATCH)
+
+
+class Stopping:
+    """An activation or a factory that is stopped by hand after some calls."""
+
+    def __init__(self, call, after: int):
+        self.call, self.after = call, after
+
+    def __call__(self, given):
+        self.after -= 1
+        if self.after < 0:
+            raise KeyboardInterrupt
+        return self.call(given)
+
+
+def test_an_interrupted_sweep_keeps_the_seeds_done(monkeypatch):
+    monkeypatch.setattr(layers, "_WEIGHTS", 1)  # one seed at a time
+    whole = depth_sweep(he_normal_, torch.tanh, depth=3, width=8, batch=4, seeds=range(4))
+    calls = Stopping(layers._forward, 2)
+    monkeypatch.setattr(layers, "_forward", lambda inputs, *rest, **settings: calls((inputs, rest, settings)))
+    calls.call = lambda given, forward=calls.call: forward(given[0], *given[1], **given[2])
+    found = depth_sweep(he_normal_, torch.tanh, depth=3, width=8, batch=4, seeds=range(4))
+    assert found.interrupted
+    assert not whole.interrupted
+    for part in ("forward", "backward"):
+        assert torch.equal(getattr(found, part)[:2], getattr(whole, part)[:2])
+        assert getattr(found, part)[2:].isnan().all()
+    assert found.plot() is not None
+
+
+def test_an_interrupted_sweep_of_networks_keeps_the_seeds_done():
+    def network(seed):
+        return mlp([4, 4, 4], torch.tanh, initializer=he_normal_, seed=seed)
+
+    inputs = normal(3, 4, generator=seeded(0))
+    found = network_sweep(Stopping(network, 2), inputs=inputs, seeds=range(4))
+    assert found.interrupted
+    assert torch.equal(found.forward[:2], network_sweep(network, inputs=inputs, seeds=range(2)).forward)
+    assert found.forward[2:].isnan().all()
+    with pytest.raises(KeyboardInterrupt):
+        network_sweep(Stopping(network, 0), inputs=inputs)

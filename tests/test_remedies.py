@@ -19,9 +19,11 @@ from d2lstab import (
     he_normal_,
     mlp,
     normal,
+    remedies,
     remedy_matrix,
     seeded,
     train,
+    xavier_normal_,
 )
 from d2lstab.remedies import fitting_initializer, gradient_ratio, together
 
@@ -58,7 +60,7 @@ def test_each_single_remedy_changes_one_field_and_all_five_change_five():
 
 def test_the_fitting_initializer_is_he_for_a_relu_and_xavier_else():
     assert fitting_initializer(PATIENTS["ReLU N(0, 1)"]).initializer is he_normal_
-    assert fitting_initializer(PATIENTS["tanh N(0, 1)"]).initializer is nn.init.xavier_normal_
+    assert fitting_initializer(PATIENTS["tanh N(0, 1)"]).initializer is xavier_normal_
 
 
 def test_remedies_together_act_in_turn():
@@ -133,7 +135,7 @@ def test_a_diverged_seed_is_told():
     assert matrix.diverged.all()
 
 
-def test_an_interrupted_matrix_is_none():
+def test_a_matrix_that_is_interrupted_before_the_first_cell_is_none():
     class Stopped(SGD):
         def step(self):
             raise KeyboardInterrupt
@@ -190,3 +192,39 @@ def test_for_other_seeds_too_each_remedy_has_its_patient():
     assert median("sigmoid N(0, 1)", "batch norm") > 0.7
     assert median("ReLU torch default", "residual") > 0.85
     assert median("ReLU N(0, 1)", "residual") < 0.2
+
+
+def test_an_interrupted_matrix_keeps_the_cells_done(monkeypatch):
+    calls = []
+
+    def stopping(*arguments, **settings):
+        calls.append(1)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return train(*arguments, **settings)
+
+    patients, few = (
+        {"sigmoid": PATIENTS["sigmoid Xavier"]},
+        {name: REMEDIES[name] for name in ("nothing", "clipping", "ReLU")},
+    )
+    settings = {"patients": patients, "remedies": few, "steps": 2, "seeds": range(2), "progress": False}
+    whole = remedy_matrix(digits(), **settings)
+    monkeypatch.setattr(remedies, "train", stopping)
+    found = remedy_matrix(digits(), **settings)
+    assert found.interrupted
+    assert not whole.interrupted
+    for part in ("accuracy", "log10_ratio"):
+        assert torch.equal(getattr(found, part)[:, :2], getattr(whole, part)[:, :2])
+        assert getattr(found, part)[:, 2].isnan().all()
+    assert [text.get_text() for text in found.plot()[0].texts][2] == "–"
+
+
+@pytest.mark.parametrize(("depth", "right"), [(3, False), (4, True), (21, False), (20, True)])
+def test_a_residual_patient_has_as_many_layers_as_it_says_or_is_refused(depth, right):
+    patient = Patient(torch.relu, he_normal_, depth=depth, residual=True)
+    if right:
+        maps = [module for module in patient.network(0).modules() if isinstance(module, nn.Linear)]
+        assert len(maps) == depth
+    else:
+        with pytest.raises(ValueError, match=rf"depth={depth} of a residual network\nexpected an even"):
+            patient.network(0)

@@ -76,3 +76,41 @@ def test_a_claim_that_does_not_hold_fails(arguments):
 def test_a_claim_must_claim_something(arguments):
     with pytest.raises(ValueError, match="expected"):
         claim("rate", [1, 2], **arguments)
+
+
+@pytest.mark.parametrize("empty", [torch.zeros(0), [], torch.zeros(2, 0)])
+@pytest.mark.parametrize("said", [{"above": 0}, {"expected": 1.0, "within": 0.1}])
+def test_a_claim_of_nothing_is_none(empty, said):
+    with pytest.raises(ValueError, match=r"of shape .*\nexpected one number or more"):
+        claim("nothing", empty, **said)
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [(torch.zeros(2, 3), torch.zeros(3, 2)), (torch.zeros(3), [0.0, 0.0]), ([1.0], [1.0, 2.0]), (1.0, [1.0, 2.0])],
+)
+def test_a_claim_compares_one_shape_with_itself(measured, expected):
+    with pytest.raises(ValueError, match=r"measured has shape .*\nexpected one number, or one for each"):
+        claim("shapes", measured, expected=expected, within=0.1)
+
+
+def test_infinity_is_infinity_and_nan_is_nothing(capsys):
+    claim("overflow", torch.tensor([float("inf"), 1.0]), expected=[float("inf"), 1.0], within=0.1)
+    assert "overflow: inf, 1.0 (expected inf, 1.0 ± 0.1)" in capsys.readouterr().out
+    for measured, expected in (("nan", "nan"), ("inf", "-inf"), ("inf", "1"), ("1", "inf")):
+        with pytest.raises(AssertionError):
+            claim("other", float(measured), expected=float(expected), within=0.1)
+
+
+@pytest.mark.parametrize(
+    "said", [{"expected": 1, "within": -0.1}, {"expected": 1, "within": float("nan")}, {"above": float("nan")}]
+)
+def test_a_tolerance_is_not_negative_and_a_bound_is_a_number(said):
+    with pytest.raises(ValueError, match="\nexpected"):
+        claim("bounds", 1.0, **said)
+
+
+@pytest.mark.parametrize("strange", [1j, torch.tensor(1j), "1", None, [[1.0], [1.0, 2.0]], object(), {"a": 1.0}])
+def test_a_claim_is_of_numbers(strange):
+    with pytest.raises(TypeError, match=r"a claim of .*\nexpected a number"):
+        claim("strange", strange, above=0)

@@ -239,3 +239,15 @@ def test_a_picture_names_its_state_and_skips_what_is_not_there():
 def test_bad_input_is_told_what_is_expected(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_modules_are_made_in_their_seeds_own_stream():
+    def from_the_global_stream(seed):
+        return nn.RNN(3, 4)
+
+    x = normal(5, 2, 3, generator=seeded(0))
+    before = torch.get_rng_state()
+    first, again = (state_gradients(from_the_global_stream, x, seeds=[0, 1]).hidden for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first[0], first[1])
+    assert torch.equal(before, torch.get_rng_state())

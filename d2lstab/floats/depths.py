@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from math import ceil, inf, log, log2, log10
 
 import torch
@@ -112,4 +113,10 @@ def number_line(chains: Mapping[str, float], *, formats: Mapping[str, torch.dtyp
 
 
 def _leaves_at(factor: float, dtype: torch.dtype) -> int:
-    return ceil(overflow_depth(factor, dtype)) if factor > 1 else underflow_depth(factor, dtype)
+    if not factor > 1:
+        return underflow_depth(factor, dtype)
+    depth, largest = overflow_depth(factor, dtype), describe(dtype).max
+    # Logarithms cannot tell a power that is the largest number from one just above; short powers can be written out.
+    if depth < 64 and abs(depth - round(depth)) < 1e-9:
+        return round(depth) + (Fraction(factor) ** round(depth) <= Fraction(largest))
+    return ceil(depth)

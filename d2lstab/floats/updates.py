@@ -1,5 +1,7 @@
 """Updates that rounding swallows, and rounding that does not."""
 
+from math import nan
+
 import torch
 from torch import Generator, Tensor
 
@@ -17,8 +19,9 @@ def smallest_update(weight: float, dtype: torch.dtype) -> float:
 
 
 def lost_share(weights: Tensor, updates: Tensor) -> float:
-    """The share of updates, not counting zeros, that leave their weight as it was; NaN where all are 0.
+    """The share of updates, not counting zeros, that leave their weight as it was.
 
+    NaN where all updates are 0, or a weight or an update is not finite.
     Added in the weights' dtype, as an optimizer does; torch adds no float8, so every sum is emulated: taken in float64
     and rounded once. Raises ValueError unless both have one shape.
     """
@@ -26,6 +29,8 @@ def lost_share(weights: Tensor, updates: Tensor) -> float:
         raise ValueError(
             f"weights of shape {tuple(weights.shape)}, updates of shape {tuple(updates.shape)}\nexpected one shape"
         )
+    if not (weights.isfinite().all() and updates.isfinite().all()):
+        return nan
     before, added = weights.double(), updates.to(weights.dtype).double()
     meant = updates.double() != 0
     moved = (before + added).to(weights.dtype).double() != before

@@ -2,9 +2,6 @@
 
 from functools import partial
 
-# Glorot and Bengio 2010, eq. 16, and the normal of the same variance: torch's own are right.
-from torch.nn.init import xavier_normal_, xavier_uniform_
-
 from .data_driven import lsuv_
 from .dense import (
     gpt2_normal_,
@@ -15,6 +12,8 @@ from .dense import (
     normal_,
     tied_embedding_,
     torch_default_,
+    xavier_normal_,
+    xavier_uniform_,
 )
 from .depth import DeepNorm, deepnorm, deepnorm_pair, fixup_factor, residual_factor
 from .fans import Fans, fans

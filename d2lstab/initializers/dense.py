@@ -1,18 +1,38 @@
 """Independent random weights of the right scale."""
 
-from math import inf, sqrt
+from math import sqrt
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
-from .fans import check_weight, fans
+from .fans import check_weight, fans, not_negative
 
 
 @torch.no_grad()
 def normal_(weight: Tensor, *, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The weight, filled with N(0, std²); the scale ignores its shape. Raises ValueError for a negative std."""
     check_weight(weight)
-    return weight.normal_(0, _not_negative(std=std), generator=generator)
+    return weight.normal_(0, not_negative(std=std), generator=generator)
+
+
+def xavier_normal_(weight: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """The weight, filled with N(0, 2 gain² / (fan_in + fan_out)): torch's own, which is right.
+
+    Raises what `lecun_normal_` raises. Source: Glorot and Bengio 2010, eq. 16, and the normal of the same variance.
+    """
+    check_weight(weight)
+    fans(weight)
+    return nn.init.xavier_normal_(weight, not_negative(gain=gain), generator=generator)
+
+
+def xavier_uniform_(weight: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """The weight, filled uniformly on ±gain √(6 / (fan_in + fan_out)): torch's own, which is right.
+
+    Raises what `lecun_normal_` raises. Source: Glorot and Bengio 2010, eq. 16.
+    """
+    check_weight(weight)
+    fans(weight)
+    return nn.init.xavier_uniform_(weight, not_negative(gain=gain), generator=generator)
 
 
 @torch.no_grad()
@@ -23,7 +43,7 @@ def lecun_normal_(weight: Tensor, *, gain: float = 1.0, generator: Generator | N
     Source: LeCun et al. 1998, Efficient BackProp, §4.6.
     """
     check_weight(weight)
-    return weight.normal_(0, _not_negative(gain=gain) / sqrt(fans(weight).fan_in), generator=generator)
+    return weight.normal_(0, not_negative(gain=gain) / sqrt(fans(weight).fan_in), generator=generator)
 
 
 @torch.no_grad()
@@ -33,7 +53,7 @@ def lecun_uniform_(weight: Tensor, *, gain: float = 1.0, generator: Generator | 
     Raises what `lecun_normal_` raises.
     """
     check_weight(weight)
-    bound = _not_negative(gain=gain) * sqrt(3 / fans(weight).fan_in)
+    bound = not_negative(gain=gain) * sqrt(3 / fans(weight).fan_in)
     return weight.uniform_(-bound, bound, generator=generator)
 
 
@@ -77,10 +97,3 @@ def torch_default_(weight: Tensor, *, generator: Generator | None = None) -> Ten
     Its variance is 1/(3 fan_in), a sixth of He's. Raises what `fans` raises.
     """
     return lecun_uniform_(weight, gain=1 / sqrt(3), generator=generator)
-
-
-def _not_negative(**given: float) -> float:
-    ((name, value),) = given.items()
-    if not isinstance(value, (int, float)) or not 0 <= value < inf:
-        raise ValueError(f"{name}={value!r}\nexpected a finite number of at least 0")
-    return value

@@ -1,9 +1,12 @@
 """How many terms a layer sums."""
 
+from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from ..arguments import is_number
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -24,6 +27,29 @@ def check_weight(weight: Tensor) -> None:
         raise TypeError(
             f"weight of {given}\nexpected a floating tensor, such as layer.weight; initialize_(model, ...) fills a model"
         )
+
+
+def check_matrix(weight: Tensor) -> None:
+    """Raises what `check_weight` raises, and ValueError for fewer than 2 dimensions or an empty weight."""
+    check_weight(weight)
+    if weight.dim() < 2 or weight.numel() == 0:
+        raise ValueError(f"weight of shape {tuple(weight.shape)}\nexpected (fan_out, fan_in, *kernel) without a 0")
+
+
+def not_negative(**given: float) -> float:
+    """The one named scale. Raises ValueError unless it is a finite number of at least 0."""
+    ((name, value),) = given.items()
+    if not is_number(value) or not 0 <= value < inf:
+        raise ValueError(f"{name}={value!r}\nexpected a finite number of at least 0")
+    return value
+
+
+def finite_number(**given: float) -> float:
+    """The one named scale, of either sign. Raises ValueError unless it is a finite number."""
+    ((name, value),) = given.items()
+    if not is_number(value) or not -inf < value < inf:
+        raise ValueError(f"{name}={value!r}\nexpected a finite number")
+    return value
 
 
 def fans(weight_or_module: Tensor | nn.Module) -> Fans:

@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from ..arguments import whole_numbers
 from ..randomness import seeded
 from .dense import lecun_normal_
+from .fans import check_matrix, finite_number
 from .filling import Initializer, draw_weight
 from .orthogonal import orthogonal_
 
@@ -22,9 +23,11 @@ def identity_recurrent_(weight: Tensor, *, scale: float = 1.0, generator: Genera
     """The square weight, filled with `scale` times the identity: a state that nothing changes is kept.
 
     The generator is not used; it is taken because every initializer takes one.
-    Raises ValueError if the weight is not a square matrix.
+    Raises ValueError if the weight is not a square matrix or the scale no finite number.
     Source: Le, Jaitly and Hinton 2015, arXiv:1504.00941, section 2.
     """
+    check_matrix(weight)
+    finite_number(scale=scale)
     if weight.dim() != 2 or weight.shape[0] != weight.shape[1]:
         raise ValueError(f"weight of shape {tuple(weight.shape)}\nexpected a square matrix, hidden × hidden")
     return nn.init.eye_(weight).mul_(scale)

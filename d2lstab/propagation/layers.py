@@ -1,6 +1,6 @@
 """Second moments along layers that are given as weights and an activation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from ..initializers import Initializer, draw_weight
 from ..processes import shared
 from ..randomness import normal, seeded
 from ..threads import one_thread_on_two_cores
-from .moments import Propagation, at_least_float32, log_square, near_one
+from .moments import Propagation, at_least_float32, gathered, log_square, near_one
 
 _WEIGHTS = 2**25  # that are held at once: 128 MiB in float32
 _ROOM = 43.0  # sizes within 2^±43, 10^±13, leave float32 room for a whole layer; f is linear beyond them, or never
@@ -54,7 +54,8 @@ def depth_sweep(
     Each seed is a network without biases, all layers of one width, fed N(0, 1) inputs; the gradient starts as
     N(0, 1) at the last layer. A seed means the same numbers alone or in company, in every dtype and place.
     At most 2²⁵ weights (or those of one seed) are held at once; a `process_group` shares the seeds out. Sizes are
-    carried as in `propagate`, and come back to the CPU.
+    carried as in `propagate`, and come back to the CPU. Ctrl-C or the notebook's stop button ends the sweep early and
+    returns the seeds done.
     Raises ValueError for sizes below 1 or a bad dtype or device, and what `check_elementwise` and
     `draw_weight` raise.
     Source: Glorot and Bengio 2010; Schoenholz et al. 2017, arXiv:1611.01232.
@@ -70,10 +71,11 @@ def depth_sweep(
     seeds, dtype, device = seed_list(seeds), floating_dtype(dtype), available_device(device)
     check_elementwise(activation, like=torch.empty(0, dtype=at_least_float32(dtype), device=device))
 
-    def moments_of(seeds: list[int]) -> list[Tensor]:
+    def moments_of(seeds: list[int]) -> Iterator[Tensor]:
         together = max(1, _WEIGHTS // (depth * width**2))
         groups = (seeds[first : first + together] for first in range(0, len(seeds), together))
-        return [each for group in groups for each in moments_of_group(group)]
+        for group in groups:
+            yield from moments_of_group(group)
 
     def moments_of_group(seeds: list[int]) -> list[Tensor]:
         generators = [seeded(seed) for seed in seeds]
@@ -88,7 +90,7 @@ def depth_sweep(
         moments = torch.stack([forward, _backward(gradient, weights, slopes)], dim=1).cpu()
         return [each.clone() for each in moments]  # a view would travel with the whole
 
-    return Propagation(*torch.stack(shared(moments_of, seeds), dim=1))
+    return gathered(shared(moments_of, seeds), len(seeds))
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..plotting import Axes, line_with_band, new_axes
 from ..results import Result
@@ -18,6 +19,7 @@ class Propagation(Result):
 
     forward: Tensor  # (seeds, depth + 1), natural log of the mean squared activation; entry 0 is the input
     backward: Tensor  # (seeds, depth + 1), natural log of the mean squared gradient; entry `depth` is the output
+    interrupted: bool = False  # whether the sweep was stopped by hand; seeds that it did not reach are NaN
 
     def plot(self, ax: Axes | None = None, *, direction: str = "forward", **style: Any) -> Axes:
         """Axes with the second moment against depth in powers of ten, `direction` "forward" or "backward"."""
@@ -28,6 +30,14 @@ class Propagation(Result):
         ax.set(xlabel="layer", ylabel=labels[direction])
         moments = getattr(self, direction)
         return line_with_band(ax, torch.arange(moments.shape[-1], device="cpu"), moments / log(10), **style)
+
+
+def gathered(done: Sequence[Tensor], seeds: int) -> Propagation:
+    """The moments of each seed, (2, depth + 1), as one result; the last ones may be missing."""
+    moments = torch.stack(list(done), dim=1)
+    missing = seeds - moments.shape[1]
+    forward, backward = F.pad(moments, (0, 0, 0, missing), value=torch.nan)
+    return Propagation(forward, backward, missing > 0)
 
 
 def near_one(signal: Tensor, exponent: Tensor | float = 0.0) -> tuple[Tensor, Tensor, Tensor]:

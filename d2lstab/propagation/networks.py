@@ -1,6 +1,6 @@
 """Second moments along the children of any Sequential."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from ..arguments import check_factory, seed_list
 from ..processes import shared
 from ..randomness import global_stream, normal, seeded
 from ..threads import one_thread_on_two_cores
-from .moments import Propagation, log_square, near_one
+from .moments import Propagation, gathered, log_square, near_one
 
 
 @one_thread_on_two_cores()
@@ -22,7 +22,8 @@ def network_sweep(
     make_model(seed) returns an nn.Sequential, such as `mlp` or `residual_mlp` do; its modes are left as they come, so
     that batch normalization is measured with the statistics of the batch. inputs: (batch, ...), the same for every
     seed. The gradient starts as N(0, 1) at the output. Returns `forward` and `backward`, (seeds, children + 1), as
-    natural logarithms of means over all entries; a `process_group` shares the seeds out. Afterwards the models'
+    natural logarithms of means over all entries; a `process_group` shares the seeds out, and Ctrl-C ends the sweep early with
+    the seeds done. Afterwards the models'
     parameters, buffers, gradients and modes and torch's random streams are as they were.
 
     Everything is computed in float64, and the gradient's size is carried apart, so that it neither
@@ -40,10 +41,12 @@ def network_sweep(
         )
         raise ValueError(f"inputs of {given}\nexpected a floating tensor (batch, ...) that is not empty")
 
-    def moments_of(seeds: list[int]) -> list[Tensor]:
-        return [torch.stack(_one_network(make_model, seed, inputs)).cpu() for seed in seeds]
+    def moments_of(seeds: list[int]) -> Iterator[Tensor]:
+        for seed in seeds:
+            yield torch.stack(_one_network(make_model, seed, inputs)).cpu()
 
-    return Propagation(*torch.stack(shared(moments_of, seed_list(seeds)), dim=1))
+    seeds = seed_list(seeds)
+    return gathered(shared(moments_of, seeds), len(seeds))
 
 
 def _one_network(make_model, seed: int, inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..arguments import check_factory, seed_list
 from ..plotting import Axes, line_with_band, new_axes
-from ..randomness import normal, seeded
+from ..randomness import global_stream, normal, seeded
 from ..results import Result
 from ..threads import one_thread_on_two_cores
 
@@ -64,7 +64,8 @@ def state_gradients(
 
 def _one_module(make_module, seed: int, inputs: Tensor) -> Tensor:
     """Sizes of one seed's gradients by lag, (parts of the state, steps + 1)."""
-    module = make_module(seed)
+    with global_stream(seed, inputs.device):
+        module = make_module(seed)
     if not isinstance(module, nn.RNNBase) or module.bidirectional:
         both = " that reads in both directions" if isinstance(module, nn.RNNBase) else ""
         raise TypeError(
