@@ -15,7 +15,8 @@ def sharpness(loss: Tensor, parameters: Iterable[Tensor], *, rounds: int = 50, t
 
     loss: a scalar that still has its graph, which is kept. parameters: those of the model, or a part of them. Lanczos'
     method on Hessian-vector products from a seeded start: at most `rounds` of them, fewer where the eigenvalue is
-    known to `tolerance` of itself. The largest by value: gradient descent with a learning rate of η leaves a minimum
+    known to `tolerance` of itself. Each leaves a vector of 8 bytes per entry of the parameters, which are kept until the
+    end: 50 rounds of a million entries take 400 MB. The largest by value: gradient descent with a learning rate of η leaves a minimum
     where it is above 2/η. Kinks, as in ReLU, have no curvature.
     Raises TypeError if loss is no tensor, and ValueError for a loss that is not a scalar or has no graph, for
     parameters that are none or that it does not depend on, for an operation in it that cannot be differentiated
@@ -24,7 +25,7 @@ def sharpness(loss: Tensor, parameters: Iterable[Tensor], *, rounds: int = 50, t
     """
     (rounds,) = whole_numbers(rounds=rounds)
     parameters = _checked(loss, parameters, tolerance)
-    gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+    gradients = _once(loss, parameters)
     _check_reached(gradients)
     reached = [(g, p) for g, p in zip(gradients, parameters) if g is not None]
     slopes, reached = [g for g, _ in reached], [p for _, p in reached]
@@ -43,6 +44,18 @@ def sharpness(loss: Tensor, parameters: Iterable[Tensor], *, rounds: int = 50, t
     return _largest_eigenvalue(product, sum(g.numel() for g in slopes), loss.device, rounds, tolerance)
 
 
+def _once(loss: Tensor, parameters: list[Tensor]) -> Sequence[Tensor | None]:
+    try:
+        return torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if "backward through the graph a second time" not in str(error):
+            raise
+        raise ValueError(
+            "loss of which backward() has thrown the graph away\n"
+            "expected one before its backward(), or after loss.backward(retain_graph=True)"
+        ) from error
+
+
 def _twice(slopes: list[Tensor], parameters: list[Tensor], along: list[Tensor]) -> Sequence[Tensor]:
     try:
         return torch.autograd.grad(slopes, parameters, along, retain_graph=True, materialize_grads=True)
@@ -58,7 +71,7 @@ def _twice(slopes: list[Tensor], parameters: list[Tensor], along: list[Tensor]) 
 def _largest_eigenvalue(product, size: int, device, rounds: int, tolerance: float) -> float:
     """Of a symmetric matrix that is known by its products with vectors, in float64."""
     start = normal(size, generator=seeded(0), dtype=torch.float64, device=device)
-    basis = (start / start.norm())[None]
+    basis = [start / start.norm()]
     diagonal, beside, largest = [], [], nan
     for _ in range(min(rounds, size)):
         turned = product(basis[-1])
@@ -74,13 +87,16 @@ def _largest_eigenvalue(product, size: int, device, rounds: int, tolerance: floa
             break
         beside.append(length)
         direction = _beside(turned / length, basis)
-        basis = torch.cat([basis, direction[None] / direction.norm()])
+        basis.append(direction / direction.norm())
     return largest
 
 
-def _beside(vector: Tensor, basis: Tensor) -> Tensor:
+def _beside(vector: Tensor, basis: Sequence[Tensor]) -> Tensor:
     """Without its part along the basis. Rounding brings found directions back as ghosts, so it is done repeatedly."""
-    return vector - basis.T @ (basis @ vector)
+    vector = vector.clone()
+    for direction in basis:
+        vector -= direction * (direction @ vector)
+    return vector
 
 
 def _checked(loss, parameters, tolerance: float) -> list[Tensor]:

@@ -86,6 +86,11 @@ def alt_text(ax: Axes, text: str) -> None:
     ax.figure.set_label(text)
 
 
+def literal(name: str) -> str:
+    """A name as matplotlib shows it letter by letter: between two dollars it would read a formula."""
+    return name.replace("$", r"\$")
+
+
 def line_with_band(ax: Axes, x: Values, y: Tensor, *, low: float = 0.1, high: float = 0.9, **style: Any) -> Axes:
     """Axes with the median of y over its rows and the band that holds the rows from `low` to `high`.
 

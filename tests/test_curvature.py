@@ -158,3 +158,13 @@ def test_what_can_be_differentiated_only_once_is_named_and_the_advice_helps():
         sharpness(layer(inputs).square().mean(), layer.parameters())
     with sdpa_kernel(SDPBackend.MATH):
         assert sharpness(layer(inputs)[..., 0].square().mean(), layer.parameters(), rounds=5) > 0
+
+
+def test_after_backward_it_is_said_that_the_graph_is_gone():
+    x = torch.ones(3, requires_grad=True)
+    loss = x.pow(3).sum()
+    loss.backward(retain_graph=True)
+    assert sharpness(loss, [x]) == pytest.approx(6)
+    loss.backward()
+    with pytest.raises(ValueError, match=r"thrown the graph away\nexpected one before its backward"):
+        sharpness(loss, [x])

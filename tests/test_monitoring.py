@@ -512,3 +512,26 @@ def test_a_frozen_model_whose_input_is_trained_is_watched_without_weights():
             monitor.step(loss)
     assert monitor.signals.weights == () and monitor.signals.update_norm.shape == (3, 0)
     assert (monitor.signals.gradient > 0).all()
+
+
+def test_names_are_drawn_letter_by_letter():
+    """Between two dollars matplotlib would read a formula, and raise where there is none."""
+    model = nn.ModuleDict({"a$\\frac$": nn.Linear(4, 4), "b$$c": nn.Linear(4, 2)})
+
+    def forward(x):
+        return model["b$$c"](model["a$\\frac$"](x))
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Monitor(model, optimizer=optimizer, every=1, histograms=True, tell=None) as monitor:
+        for _ in range(3):
+            loss = forward(torch.ones(3, 4)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            monitor.step(loss)
+    signals = monitor.signals
+    axes = [signals.plot(), signals.plot_layers(), *(signals.plot_histogram(name) for name in signals.layers)]
+    for ax in axes:
+        ax.figure.canvas.draw()  # where matplotlib reads formulas
+    assert axes[1].get_yticklabels()[0].get_text().replace("\\$", "$") == "a$\\frac$"
+    plt.close("all")

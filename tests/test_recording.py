@@ -13,8 +13,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
-from d2lstab import record
+from d2lstab import normal, record, seeded
 from d2lstab.recording.functional import BENDING, limits_of
 from d2lstab.recording.statistics import count_outside, extremes, pair_difference
 from tests.architectures import ARCHITECTURES, Functional, Recurrent, Residual, Shared, build
@@ -415,3 +416,59 @@ def test_a_function_in_a_forward_of_its_own_is_seen_in_a_plain_container():
     model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 4))
     model.forward = lambda x: F.relu(model[1](model[0](x)))
     assert [row.label for row in run(model, torch.randn(8, 5), full=False)] == ["0", "1", "relu()"]
+
+
+# A layer that several checkpoints call
+
+
+class Segments(nn.Module):
+    """One layer called in each of three checkpoints, twice in the second."""
+
+    def __init__(self, reentrant: bool | None):
+        super().__init__()
+        self.first, self.fc, self.last = nn.Linear(5, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+        self.tanh, self.reentrant = nn.Tanh(), reentrant
+
+    def once(self, x):
+        return self.tanh(self.fc(x))
+
+    def twice(self, x):
+        return self.once(self.once(x))
+
+    def forward(self, x):
+        x = self.first(x)
+        for part in (self.once, self.twice, self.once):
+            x = part(x) if self.reentrant is None else checkpoint(part, x, use_reentrant=self.reentrant)
+        return self.last(x)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_each_call_of_a_layer_in_several_checkpoints_keeps_its_own_gradient(reentrant, full):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Segments(reentrant)
+    plain = Segments(None)
+    plain.load_state_dict(model.state_dict())
+    x = normal(6, 5, generator=seeded(0))
+    expected = {row.label: row.gradient for row in run(plain, x, full=full)}
+    found = {row.label: row.gradient for row in run(model, x, full=full)}
+    assert list(found) == list(expected)
+    assert "fc#4" in found
+    assert "tanh#4" in found
+    assert len(set(expected.values())) == len(expected)
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_one_row_is_read_without_the_others():
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(30)))
+    with record(model, full=True) as signals:
+        model(torch.ones(2, 4)).sum().backward()
+    by_index = signals[3]
+    assert [isinstance(value, torch.Tensor) for value in signals.tape[4].values.values()].count(True) > 0
+    assert repr(by_index) == repr(signals.rows[3]) == repr(signals["3"]) == repr(signals[3:4][0]) == repr(signals[-27])
+    assert [row.label for row in signals[::10]] == ["0", "10", "20"]
+    with pytest.raises(IndexError, match=r"30 of 30 rows\nexpected an index"):
+        signals[30]
+    with pytest.raises(TypeError, match=r"1.5 of 30 rows\nexpected an index"):
+        signals[1.5]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..plotting import Axes, heatmap, line_with_band, new_axes, shades, theory_line
+from ..plotting import Axes, heatmap, line_with_band, literal, new_axes, shades, theory_line
 from ..recording.signals import plain
 from ..results import Result
 from .calls import BINS, EDGES, LayerCall
@@ -79,7 +79,7 @@ class TrainingSignals(Result):
         ratio = self.ratio
         own = [index for index in range(len(self.layers)) if not ratio[:, index].isnan().all()]
         for shade, index in zip(shades(len(own)), own):
-            ends: dict[str, Any] = {"label": self.layers[index]} if index in (own[0], own[-1]) else {}
+            ends: dict[str, Any] = {"label": literal(self.layers[index])} if index in (own[0], own[-1]) else {}
             line_with_band(ax, self.steps, ratio[:, index], color=shade, linestyle="-", linewidth=1.2, **ends)
         return theory_line(ax, self.steps, torch.full(self.steps.shape, 1e-3, dtype=torch.float64, device="cpu"))
 
@@ -99,7 +99,7 @@ class TrainingSignals(Result):
         values, label = (values.log10(), f"log₁₀ {quantity}") if quantity in _LOGARITHMIC else (values, quantity)
         ax = heatmap(new_axes(ax), torch.where(values.isfinite(), values, nan), label=label)
         shown = range(0, len(names), -(-len(names) // 20))  # more names than fit would lie on each other
-        ax.set_yticks(list(shown), [names[place] for place in shown])
+        ax.set_yticks(list(shown), [literal(names[place]) for place in shown])
         return self._steps_below(ax)
 
     def plot_histogram(self, layer: str, ax: Axes | None = None) -> Axes:
@@ -121,7 +121,7 @@ class TrainingSignals(Result):
         ax.set_yticks(places.tolist(), [f"{value:g}" for value in values])
         seen = shares.sum(1).nonzero().flatten().tolist() or [0]
         ax.set_ylim(seen[0] - 2.5, seen[-1] + 2.5)
-        ax.set(ylabel=f"output of {layer}")
+        ax.set(ylabel=f"output of {literal(layer)}")
         return self._steps_below(ax)
 
     def _check_any(self) -> None:

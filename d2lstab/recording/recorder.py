@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from math import nan
 
 from torch import Tensor, nn
 
@@ -148,11 +149,22 @@ class Recorder:
         self.measure(name, type(module).__name__, found, before, arguments)
 
     def _recomputed(self, name: str, found: list[Tensor]) -> None:
-        """A checkpoint runs its layers again: their rows exist, but their gradients may only come now."""
-        for entry in self.tape:
-            if entry.name == name and entry.awaits_gradient and any(each.requires_grad for each in found):
-                self._await_gradient(entry, found)
-                return
+        """A checkpoint runs its layers again: their rows exist, but their gradients may only come now.
+
+        Checkpoints run again from the last to the first, the calls inside each from the first to the last. So a call
+        is known by what it computed, not by its place; of calls that computed the same the last is taken.
+        """
+        if not found[0].requires_grad or not measurable(found[0]):
+            return
+        waiting = [
+            entry
+            for entry in self.tape
+            if entry.name == name and entry.awaits_gradient and entry.shape == tuple(found[0].shape)
+        ]
+        size = float(norm(found[0].detach())) if len(waiting) > 1 else nan
+        if waiting:
+            entry = min(reversed(waiting), key=lambda entry: abs(float(entry.values["norm"]) - size))
+            self._await_gradient(entry, found)
 
     def _source(self, arguments) -> int | None:
         """The place on the tape of the call whose output is the first argument, as it is."""

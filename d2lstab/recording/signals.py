@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from math import inf, isfinite, isnan, log10, nan, prod, sqrt
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -38,8 +38,7 @@ class SignalRow(Result):
     @property
     def label(self) -> str:
         """The name, with the number of the call after the first."""
-        name = self.name or self.kind  # a model that is a single layer has no path
-        return name if self.call == 1 else f"{name}#{self.call}"
+        return _label(self)
 
 
 class Entry:
@@ -92,14 +91,31 @@ class Signals(Result):
     def __iter__(self) -> Iterator[SignalRow]:
         return iter(self.rows)
 
-    def __getitem__(self, place: int | str) -> SignalRow:
-        """The row at an index, or with a label such as "fc1" or "fc1#2". Raises KeyError for one that is not there."""
+    @overload
+    def __getitem__(self, place: slice) -> list[SignalRow]: ...
+    @overload
+    def __getitem__(self, place: int | str) -> SignalRow: ...
+    def __getitem__(self, place: int | str | slice) -> SignalRow | list[SignalRow]:
+        """The row at an index, or with a label such as "fc1" or "fc1#2"; for a slice the rows in it.
+
+        Raises KeyError for a label that is not there, IndexError for such an index.
+        """
+        if isinstance(place, slice):
+            chosen = self.tape[place]
+            _fetch(chosen)
+            return [_row(entry) for entry in chosen]
         if isinstance(place, str):
-            found = {row.label: row for row in self.rows}
-            if place not in found:
-                raise KeyError(f"{place!r} was not recorded\nexpected one of {', '.join(found)}")
-            return found[place]
-        return self.rows[place]
+            labels = {_label(entry): entry for entry in self.tape}
+            if place not in labels:
+                raise KeyError(f"{place!r} was not recorded\nexpected one of {', '.join(labels)}")
+            entry = labels[place]
+        else:
+            try:
+                entry = self.tape[place]
+            except (IndexError, TypeError) as error:
+                raise type(error)(f"{place!r} of {len(self)} rows\nexpected an index, a slice or a label") from None
+        _fetch([entry])
+        return _row(entry)
 
     def _rows(self) -> list[tuple[str, str]]:
         return [("layer calls", str(len(self)))]
@@ -137,6 +153,11 @@ class Signals(Result):
             )
         ax.set(xlabel="layer call", ylabel="log₁₀ of the second moment")
         return ax
+
+
+def _label(call: SignalRow | Entry) -> str:
+    name = call.name or call.kind  # a model that is a single layer has no path
+    return name if call.call == 1 else f"{name}#{call.call}"
 
 
 def plain(value: Any) -> Any:
