@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .arguments import name_of
+from .arguments import is_whole, name_of
 from .plotting import Axes, new_axes
 from .results import Result
+from .signatures import checked
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -103,6 +104,7 @@ def value_and_slope(f: Activation, z: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), gradient
 
 
+@checked
 def slope(f: Activation, z: Tensor) -> Tensor:
     """The derivative f′(z), entry by entry, of the shape, dtype and device of z.
 
@@ -112,6 +114,7 @@ def slope(f: Activation, z: Tensor) -> Tensor:
     return value_and_slope(f, z)[1]
 
 
+@checked
 def curve(f: Activation, *, low: float = -8.0, high: float = 8.0, step: float = 0.1) -> ActivationCurve:
     """The values and slopes of f on [low, high), as the source material draws them.
 
@@ -119,11 +122,15 @@ def curve(f: Activation, *, low: float = -8.0, high: float = 8.0, step: float = 
     """
     if not (-inf < low < high < inf and 0 < step < inf):
         raise ValueError(f"low={low}, high={high}, step={step}\nexpected finite low < high and a positive step")
+    points = (high - low) / step
+    if not points < 1e8:
+        raise ValueError(f"low={low}, high={high}, step={step} are {points:.1e} points\nexpected fewer than 10⁸")
     check_elementwise(f)
     x = torch.arange(low, high, step, device="cpu")
     return ActivationCurve(x, *value_and_slope(f, x))
 
 
+@checked
 def saturated_share(
     f: Activation, z: Tensor, *, slope_below: float = 0.01, dim: int | tuple[int, ...] | None = None
 ) -> Tensor:
@@ -134,6 +141,9 @@ def saturated_share(
     """
     if not slope_below > 0:
         raise ValueError(f"slope_below={slope_below}\nexpected a positive number")
+    axes: tuple[object, ...] = () if dim is None else tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
+    if not all(is_whole(axis) and -z.dim() <= axis < z.dim() for axis in axes):
+        raise ValueError(f"dim={dim} for z of shape {tuple(z.shape)}\nexpected axes of z")
     slopes = slope(f, z).abs()
     if z.numel() == 0:
         raise ValueError(f"z of shape {tuple(z.shape)}\nexpected at least one entry")
@@ -141,6 +151,7 @@ def saturated_share(
     return flat.masked_fill(z.isnan() | slopes.isnan(), torch.nan).mean(dim)
 
 
+@checked
 def dead_units(f: Activation, z: Tensor) -> Tensor:
     """True for each unit whose slope is exactly 0, by definition or by rounding, for every input.
 

@@ -4,14 +4,18 @@ import operator
 from collections.abc import Iterable
 from functools import partial
 from numbers import Real
+from typing import Any, TypeGuard
 
 import torch
+
+_LARGEST = 2**31 - 1  # of a size; seeds, which may be 0, are larger
 
 
 def whole_numbers(*, at_least: int = 1, **given: int) -> tuple[int, ...]:
     """The named sizes as ints, in the order given.
 
-    Raises ValueError, naming the size, for anything that is not a whole number of at least `at_least`.
+    Raises ValueError, naming the size, for anything that is not a whole number from `at_least` to 2³¹ − 1; where 0 is
+    allowed, as for seeds, there is no largest.
     """
     return tuple(_whole_number(name, value, at_least) for name, value in given.items())
 
@@ -21,9 +25,9 @@ def seed_list(seeds: Iterable[int] | int) -> list[int]:
 
     Raises ValueError if there is none, one is negative, or one appears twice.
     """
-    if not isinstance(seeds, Iterable):
-        seeds = [seeds]
-    numbers = [_whole_number("seed", seed, at_least=0) for seed in seeds]
+    one = not isinstance(seeds, Iterable) or (isinstance(seeds, torch.Tensor) and not seeds.dim())
+    given: list[Any] = [seeds] if one else list(seeds)  # pyright: ignore[reportGeneralTypeIssues, reportArgumentType]
+    numbers = [_whole_number("seed", seed, at_least=0) for seed in given]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"seeds={numbers}\nexpected at least one seed, each different, such as range(8)")
     return numbers
@@ -71,6 +75,17 @@ def is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number: Python's, numpy's or a tensor of one, no bool and no text."""
+    if isinstance(value, bool) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool):
+        return False
+    try:
+        operator.index(value)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return True
+
+
 def name_of(function: object) -> str:
     """A function's name, with the arguments of a partial; never an address."""
     if isinstance(function, partial):
@@ -88,4 +103,6 @@ def _whole_number(name: str, value: int, at_least: int) -> int:
         raise ValueError(
             f"{name}={value!r} of type {type(value).__name__}\nexpected a whole number of at least {at_least}"
         )
+    if at_least and number > _LARGEST:
+        raise ValueError(f"{name}={number:.3g}\nexpected a size that fits a computer, at most 2³¹ − 1")
     return number

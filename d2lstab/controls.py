@@ -10,6 +10,7 @@ from typing import Any
 
 from .arguments import name_of
 from .plotting import new_axes, notebook_shell
+from .signatures import checked
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 # Hides the "Error displaying widget" that stands for the controls where a notebook is opened again in JupyterLab.
@@ -20,6 +21,7 @@ _QUIET = (
 _MOST_BUTTONS = 4
 
 
+@checked
 def live(draw: Callable[..., Any], axes: Any = None, /, **ranges: Any) -> "LiveFigure":
     """A figure drawn by `draw(axes, **values)`, and again whenever one of its values is changed.
 

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from .arguments import whole_numbers
 from .randomness import normal, seeded
+from .signatures import checked
 
 
+@checked
 def sharpness(loss: Tensor, parameters: Iterable[Tensor], *, rounds: int = 50, tolerance: float = 1e-3) -> float:
     """The largest eigenvalue of the Hessian of a loss with respect to parameters; NaN where either is not finite.
 

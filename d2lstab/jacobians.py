@@ -13,6 +13,7 @@ from torch.func import functional_call
 from .plotting import Axes, histogram, new_axes
 from .randomness import streams_kept
 from .results import Result
+from .signatures import checked
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,6 +55,7 @@ class Spectrum(Result):
         return histogram(ax, shown.log10(), **style)
 
 
+@checked
 def layer_jacobians(network: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
     """The Jacobian ∂h⁽ˡ⁾/∂h⁽ˡ⁻¹⁾ of each layer at the input x, first layer first, each (..., out, in).
 
@@ -68,7 +70,7 @@ def layer_jacobians(network: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
     or the examples of a batch act on one another.
     Source: Zhang et al., Dive into Deep Learning, §5.4.1.
     """
-    if not isinstance(network, Iterable):
+    if not isinstance(network, Iterable) or isinstance(network, Tensor):
         raise TypeError(f"network of type {type(network).__name__}\nexpected an nn.Sequential or a list of layers")
     layers = list(network)
     if not layers or not all(isinstance(layer, nn.Module) for layer in layers):
@@ -92,6 +94,7 @@ def layer_jacobians(network: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
     return jacobians
 
 
+@checked
 def input_jacobian(network: nn.Module, x: Tensor) -> Tensor:
     """The Jacobian ∂o/∂x of the whole network at x, (..., out, in).
 
@@ -101,6 +104,7 @@ def input_jacobian(network: nn.Module, x: Tensor) -> Tensor:
     return layer_jacobians([network], x)[0]
 
 
+@checked
 def chain(jacobians: Iterable[Tensor]) -> list[Tensor]:
     """The products M⁽ᴸ⁾ ⋯ M⁽ˡ⁺¹⁾ for l = 0 … L, each (..., out, width of layer l); the last is the identity.
 
@@ -108,6 +112,9 @@ def chain(jacobians: Iterable[Tensor]) -> list[Tensor]:
     neighbours do not fit.
     """
     jacobians = list(jacobians)
+    if not all(isinstance(jacobian, Tensor) for jacobian in jacobians):
+        kinds = ", ".join(type(jacobian).__name__ for jacobian in jacobians)
+        raise TypeError(f"Jacobians of type {kinds}\nexpected tensors, as layer_jacobians returns them")
     if not jacobians or any(jacobian.dim() < 2 for jacobian in jacobians):
         shapes = ", ".join(str(tuple(jacobian.shape)) for jacobian in jacobians) or "none"
         raise ValueError(f"Jacobians of shape {shapes}\nexpected one (..., out, in) or more")
@@ -124,6 +131,7 @@ def chain(jacobians: Iterable[Tensor]) -> list[Tensor]:
     return products[::-1]
 
 
+@checked
 def singular_values(matrix: Tensor) -> Tensor:
     """The singular values of (..., out, in) matrices, (..., min(out, in)), largest first, in float64.
 
@@ -141,6 +149,7 @@ def singular_values(matrix: Tensor) -> Tensor:
     return values.masked_fill((values < noise) | ~finite[..., 0], torch.nan)
 
 
+@checked
 def isometry(network: nn.Module, x: Tensor) -> Spectrum:
     """The singular values of the network's input-output Jacobian at x, as `singular_values` gives them.
 

@@ -7,6 +7,9 @@ import torch
 from cycler import cycler
 from torch import Tensor
 
+from .arguments import is_whole
+from .signatures import checked
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -20,6 +23,7 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4
 DASHES = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 2))]
 
 Values = Tensor | Sequence[float]
+_MOST_BINS = 10_000
 
 _STYLE: dict[str, Any] = {
     "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=DASHES),
@@ -38,6 +42,7 @@ _STYLE: dict[str, Any] = {
 }
 
 
+@checked
 def course_style() -> None:
     """Gives this notebook's figures the course's look, as PNG at twice the pixels.
 
@@ -59,6 +64,7 @@ def course_style() -> None:
 def new_axes(ax: Axes | None = None, *, figsize: tuple[float, float] = ...) -> Axes: ...
 @overload
 def new_axes(ax: Axes | None = None, **figure: Any) -> Any: ...  # ncols= makes several
+@checked
 def new_axes(ax: Axes | None = None, **figure: Any) -> Any:
     """`ax` itself, or the axes of a new figure, with a grid, made with the keywords of plt.subplots."""
     if ax is None:
@@ -81,6 +87,7 @@ def shades(count: int) -> list[tuple[float, ...]]:
     ][:count]
 
 
+@checked
 def alt_text(ax: Axes, text: str) -> None:
     """Stores an alternative text with the figure, for readers who cannot see it."""
     ax.figure.set_label(text)
@@ -91,6 +98,7 @@ def literal(name: str) -> str:
     return name.replace("$", r"\$")
 
 
+@checked
 def line_with_band(ax: Axes, x: Values, y: Tensor, *, low: float = 0.1, high: float = 0.9, **style: Any) -> Axes:
     """Axes with the median of y over its rows and the band that holds the rows from `low` to `high`.
 
@@ -98,6 +106,12 @@ def line_with_band(ax: Axes, x: Values, y: Tensor, *, low: float = 0.1, high: fl
     leave a gap, and so does y without rows. Where x counts something, layers or steps, its ticks are whole numbers.
     """
     x, y = _cpu(x), _cpu(y)
+    if x.dim() != 1 or y.dim() not in (1, 2) or y.shape[-1] != len(x):
+        raise ValueError(
+            f"x of shape {tuple(x.shape)}, y of shape {tuple(y.shape)}\nexpected (points,) and (points,) or (rows, points)"
+        )
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"low={low}, high={high}\nexpected shares of the rows, 0 ≤ low ≤ high ≤ 1")
     rows = y if y.dim() == 2 else y[None]
     rows = (
         torch.where(rows.isfinite(), rows, torch.nan) if len(rows) else torch.full((1, len(x)), torch.nan, device="cpu")
@@ -121,29 +135,45 @@ def _whole_ticks(ax: Axes) -> None:
         locator.set_params(integer=True)
 
 
+@checked
 def theory_line(ax: Axes, x: Values, y: Values, *, label: str | None = None) -> Axes:
     """Axes with what theory predicts: black and dashed, above everything else.
 
     x: (points,). y: (points,), or (points, lines) for several lines under one label.
     """
-    lines = ax.plot(_cpu(x).numpy(), _cpu(y).numpy(), color="black", linestyle="--", linewidth=1.2, zorder=5)
+    x, y = _cpu(x), _cpu(y)
+    if x.dim() != 1 or y.dim() not in (1, 2) or len(y) != len(x) or not len(x):
+        raise ValueError(
+            f"x of shape {tuple(x.shape)}, y of shape {tuple(y.shape)}\nexpected (points,) and (points,) or (points, lines)"
+        )
+    lines = ax.plot(x.numpy(), y.numpy(), color="black", linestyle="--", linewidth=1.2, zorder=5)
     lines[0].set_label(label)
     if label is not None:
         ax.legend()
     return ax
 
 
+@checked
 def histogram(ax: Axes, values: Tensor, *, bins: int | Sequence[float] = 40, **style: Any) -> Axes:
     """Axes with the distribution of the finite values, as a density."""
     values = _cpu(values).flatten()
     style = {"alpha": 0.6, "linewidth": 0} | style
     values = values[values.isfinite()]
+    if not isinstance(bins, Sequence) and not is_whole(bins):
+        raise TypeError(f"bins={bins!r}\nexpected a number of bins, or their edges")
+    edges = torch.as_tensor(bins, dtype=torch.float64, device="cpu")
+    many = edges.dim() == 0 and not 1 <= float(edges) <= _MOST_BINS
+    if many or (edges.dim() and not (edges.dim() == 1 and len(edges) > 1 and bool((edges.diff() > 0).all()))):
+        raise ValueError(
+            f"bins={bins}\nexpected a number from 1 to {_MOST_BINS}, or two edges and more, each above the last"
+        )
     ax.hist(values.numpy(), bins=bins, density=len(values) > 0, **style)
     if "label" in style:
         ax.legend()
     return ax
 
 
+@checked
 def heatmap(
     ax: Axes,
     values: Tensor,
@@ -158,6 +188,11 @@ def heatmap(
     values: (rows, columns).
     """
     style = {"aspect": "auto", "cmap": "viridis", "interpolation": "nearest"} | style
+    if values.dim() != 2:
+        raise ValueError(f"values of shape {tuple(values.shape)}\nexpected (rows, columns)")
+    for name, names, count in (("rows", rows, values.shape[0]), ("columns", columns, values.shape[1])):
+        if names is not None and len(names) != count:
+            raise ValueError(f"{name} with {len(names)} names for {count}\nexpected a name for each")
     image = ax.imshow(_cpu(values).numpy(), **style)
     ax.figure.colorbar(image, ax=ax, label=label)
     ax.grid(False)
@@ -169,7 +204,7 @@ def heatmap(
 
 
 def _cpu(values: Values) -> Tensor:
-    tensor = torch.as_tensor(values, device="cpu").detach().cpu()
+    tensor = values.detach().cpu() if isinstance(values, Tensor) else torch.tensor(values, device="cpu")
     return tensor.double() if tensor.is_floating_point() else tensor
 
 

@@ -12,6 +12,7 @@ from .arguments import available_device, floating_dtype, whole_numbers
 from .plotting import Axes, line_with_band, new_axes
 from .randomness import normal, seeded
 from .results import Result
+from .signatures import checked
 from .threads import one_thread_on_two_cores
 
 _LN10 = log(10)
@@ -70,6 +71,7 @@ class LyapunovTrace(Result):
         return ax
 
 
+@checked
 @one_thread_on_two_cores()
 def random_product(
     n: int = 4,
@@ -114,6 +116,7 @@ def random_product(
     return ProductTrace(steps.cumsum(0).mT, product.to(dtype).contiguous())
 
 
+@checked
 @one_thread_on_two_cores()
 def lyapunov_trace(matrices: Tensor) -> LyapunovTrace:
     """The stretch of n orthogonal directions under the running products of the matrices, by repeated QR.
@@ -140,6 +143,7 @@ def lyapunov_trace(matrices: Tensor) -> LyapunovTrace:
     return LyapunovTrace(torch.stack(steps, dim=-2).cumsum(-2))
 
 
+@checked
 def lyapunov_exponents(matrices: Tensor) -> Tensor:
     """The mean stretch per factor in n orthogonal directions, (..., n), natural logs, largest first on average.
 
@@ -148,6 +152,7 @@ def lyapunov_exponents(matrices: Tensor) -> Tensor:
     return lyapunov_trace(matrices).exponents
 
 
+@checked
 def gaussian_lyapunov_exponents(n: int, std: float = 1.0) -> Tensor:
     """The Lyapunov exponents of products of n × n matrices with entries N(0, std²), (n,) float64, largest first.
 
@@ -160,6 +165,7 @@ def gaussian_lyapunov_exponents(n: int, std: float = 1.0) -> Tensor:
     return _log(std) + (log(2) + torch.digamma(freedom / 2)) / 2
 
 
+@checked
 def critical_std(n: int) -> float:
     """The std at which a typical product neither grows nor shrinks: the top Lyapunov exponent is 0.
 

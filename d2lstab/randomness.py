@@ -7,17 +7,23 @@ import torch
 from torch import Generator, Tensor
 
 from .arguments import available_device, floating_dtype, whole_numbers
+from .signatures import checked
 from .threads import one_at_a_time
 
 
+@checked
 def seeded(seed: int) -> Generator:
     """A fresh CPU generator for this seed, so that a seed means the same numbers on every device.
 
     Raises ValueError if the seed is not a whole number of at least 0.
     """
-    return Generator().manual_seed(*whole_numbers(seed=seed, at_least=0))
+    (seed,) = whole_numbers(seed=seed, at_least=0)
+    if seed >= 2**64:
+        raise ValueError(f"seed={seed}\nexpected a whole number below 2⁶⁴")
+    return Generator().manual_seed(seed)
 
 
+@checked
 def normal(
     *shape: int,
     generator: Generator,
@@ -27,8 +33,11 @@ def normal(
     """Standard normal numbers of the given shape.
 
     They are drawn on the CPU in float32 and then converted, so every dtype and device gets the same ones.
-    Raises ValueError for an unknown dtype or a device that is not there.
+    Raises ValueError for a size that is no whole number, an unknown dtype or a device that is not there.
     """
+    for axis, size in enumerate(shape):
+        if size:
+            whole_numbers(**{f"size[{axis}]": size})
     drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
     return drawn.to(dtype=floating_dtype(dtype), device=available_device(device))
 

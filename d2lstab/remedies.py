@@ -19,6 +19,7 @@ from .networks import mlp, residual_mlp
 from .plotting import Axes, heatmap, new_axes
 from .processes import bar_hidden, shared
 from .results import Result
+from .signatures import checked
 from .training import clip_by_global_norm_, train
 
 _MOMENTUM = partial(torch.optim.SGD, lr=0.03, momentum=0.9)
@@ -125,6 +126,7 @@ class RemedyMatrix(Result):
         return pair
 
 
+@checked
 def remedy_matrix(
     data: Dataset,
     *,

@@ -9,6 +9,8 @@ from typing import Any, SupportsFloat
 import torch
 from torch import Tensor
 
+from .signatures import checked
+
 Numbers = Tensor | Sequence[float] | SupportsFloat  # arrays of numpy are among the last
 
 _MOST_DIGITS = 6  # significant ones in a claim: more would differ between devices
@@ -34,6 +36,7 @@ class Result:
         raise NotImplementedError(f"{type(self).__name__} has no picture")
 
 
+@checked
 def claim(
     what: str,
     measured: Numbers,
@@ -50,7 +53,7 @@ def claim(
     the line reads the same on every device. above, below: strict bounds, for claims without an exact value.
     Infinity equals infinity; NaN equals nothing.
     Raises ValueError if nothing is claimed: neither expected with within, nor a bound, or no number at all; and for
-    measured and expected of two shapes, a tolerance that is negative or a bound that is NaN.
+    measured and expected of two shapes, a tolerance that is negative or infinite, or a bound that is NaN.
 
     >>> claim("a third", 0.3334, expected=1 / 3, within=1e-3)
     a third: 0.333 (expected 0.333 ± 0.001)
@@ -60,8 +63,8 @@ def claim(
             f"claim {what!r} with expected={expected}, within={within}, above={above}, below={below}\n"
             "expected both expected= and within=, or a bound: above= or below="
         )
-    if within is not None and not within >= 0:
-        raise ValueError(f"claim {what!r} with within={within}\nexpected a tolerance of at least 0")
+    if within is not None and not 0 <= within < inf:
+        raise ValueError(f"claim {what!r} with within={within}\nexpected a finite tolerance of at least 0")
     if any(bound is not None and isnan(bound) for bound in (above, below)):
         raise ValueError(f"claim {what!r} with above={above}, below={below}\nexpected bounds that are numbers")
     values, shape = _numbers(measured)

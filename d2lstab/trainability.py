@@ -1,7 +1,7 @@
 """Which networks can be trained: a plane of weight and bias scales, a network at each point of it."""
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -21,6 +21,7 @@ from .plotting import Axes, line_with_band, new_axes
 from .processes import bar_hidden, shared
 from .randomness import seeded
 from .results import Result
+from .signatures import checked
 from .training import train
 
 _STACK = 16  # networks that train together: not more with fewer processes, for a network's rounding hangs on its stack
@@ -54,12 +55,13 @@ class TrainabilityMap(Result):
         return ax
 
 
+@checked
 def trainability_map(
     f: Activation,
     data: Dataset,
     *,
-    sigma_w: Tensor,
-    sigma_b: Tensor,
+    sigma_w: Tensor | Sequence[float],
+    sigma_b: Tensor | Sequence[float],
     optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer],
     depth: int = 24,
     width: int = 48,

@@ -14,7 +14,9 @@ import torch
 import d2lstab
 
 FLOORS = [
-    {"arguments", "plotting", "processes", "results", "threads"},
+    {"arguments", "processes", "threads"},
+    {"signatures"},
+    {"plotting", "results"},
     {"activations", "controls", "floats", "randomness"},
     {"initializers", "mean_field", "products"},
     {"networks", "datasets", "recording"},

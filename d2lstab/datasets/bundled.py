@@ -7,9 +7,11 @@ from torch import Tensor
 
 from ..arguments import available_device, floating_dtype, whole_numbers
 from ..randomness import seeded
+from ..signatures import checked
 from .dataset import Dataset
 
 
+@checked
 def digits(*, seed: int = 0, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Dataset:
     """The 1,797 handwritten digits bundled with scikit-learn: 1,437 to learn from, 360 to be tested on.
 
@@ -28,6 +30,7 @@ def digits(*, seed: int = 0, dtype: torch.dtype | None = None, device: torch.dev
     return Dataset(inputs[:learn], targets[:learn], inputs[learn:], targets[learn:]).to(device, dtype)
 
 
+@checked
 def photographs(*, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> dict[str, Tensor]:
     """The two photographs bundled with scikit-learn by name, "china" and "flower": (3, 427, 640), values in [0, 1].
 
@@ -43,6 +46,7 @@ def photographs(*, dtype: torch.dtype | None = None, device: torch.device | str 
     return {name: picture(name) for name in ("china", "flower")}
 
 
+@checked
 def characters(length: int = 32, *, device: torch.device | str | None = None) -> tuple[Dataset, str]:
     """English text, about data sets, in pieces of `length` characters to predict one by one; and its alphabet.
 

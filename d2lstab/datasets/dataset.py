@@ -25,6 +25,8 @@ class Dataset(Result):
             if not isinstance(getattr(self, field.name), Tensor):
                 given = type(getattr(self, field.name)).__name__
                 raise TypeError(f"{field.name} of type {given}\nexpected a tensor, such as torch.tensor({field.name})")
+            if not getattr(self, field.name).dim():
+                raise ValueError(f"{field.name} is a single number\nexpected (examples, ...)")
         for name in ("inputs", "test_inputs"):
             targets = name.replace("inputs", "targets")
             examples, answers = len(getattr(self, name)), len(getattr(self, targets))

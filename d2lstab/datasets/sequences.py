@@ -5,9 +5,11 @@ from torch.nn import functional as F
 
 from ..arguments import available_device, floating_dtype, whole_numbers
 from ..randomness import seeded
+from ..signatures import checked
 from .dataset import Dataset
 
 
+@checked
 def adding_problem(
     length: int,
     examples: int = 1000,
@@ -33,6 +35,7 @@ def adding_problem(
     return _split(inputs, targets, examples).to(available_device(device), floating_dtype(dtype))
 
 
+@checked
 def copy_problem(
     delay: int,
     examples: int = 1000,

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..signatures import checked
+
 # An exercise maps an answer to None if it is right, and otherwise to a hint that does not give it away.
 Judge = Callable[[Any], str | None]
 EXERCISES: dict[str, Judge] = {}
 
 
+@checked
 def check(number: str, answer: Any) -> None:
     """Prints whether the answer to an exercise is right, and a hint where it is not.
 

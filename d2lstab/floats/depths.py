@@ -10,12 +10,14 @@ from torch import Tensor
 
 from ..plotting import COLOURS, Axes, new_axes
 from ..results import Result
+from ..signatures import checked
 from .formats import FLOAT_FORMATS, FloatFormat, describe
 
 _MARKERS = "ovsDP^"
 _INK, _PALE = "#8C8C8C", "#D9D9D9"
 
 
+@checked
 def underflow_depth(factor: float, dtype: torch.dtype, *, subnormals: bool = True) -> int:
     """The first depth L at which factorᴸ rounds to 0.
 
@@ -37,6 +39,7 @@ def underflow_depth(factor: float, dtype: torch.dtype, *, subnormals: bool = Tru
     return depth
 
 
+@checked
 def overflow_depth(growth: float, dtype: torch.dtype) -> float:
     """The depth L, a real number, at which growthᴸ reaches the largest number: ln max / ln growth.
 
@@ -95,6 +98,7 @@ class NumberLine(Result):
         ax.annotate(str(layer), (layer * step, y), fontsize=9, **place)
 
 
+@checked
 def number_line(chains: Mapping[str, float], *, formats: Mapping[str, torch.dtype] | None = None) -> NumberLine:
     """The ranges of the formats, and the first layer at which each chain is 0 or beyond the largest number.
 

@@ -6,6 +6,7 @@ from math import frexp
 import torch
 
 from ..results import Result
+from ..signatures import checked
 
 FLOAT_FORMATS: dict[str, torch.dtype] = {
     "float64": torch.float64,
@@ -28,6 +29,7 @@ class FloatFormat(Result):
     eps: float  # distance from 1 to the next larger number
 
 
+@checked
 def describe(dtype: torch.dtype) -> FloatFormat:
     """The limits of a format of `FLOAT_FORMATS`.
 
@@ -40,6 +42,7 @@ def describe(dtype: torch.dtype) -> FloatFormat:
     return FloatFormat(dtype, limits.max, limits.smallest_normal, limits.smallest_normal * limits.eps, limits.eps)
 
 
+@checked
 def ulp(x: float, dtype: torch.dtype) -> float:
     """The distance from |x| to the next larger number of the format.
 

@@ -4,9 +4,11 @@ from math import frexp, inf
 
 import torch
 
+from ..signatures import checked
 from .formats import describe
 
 
+@checked
 def smallest_loss_scale(gradient: float, dtype: torch.dtype, *, normal: bool = False) -> float:
     """The smallest power of two, 1 at least, that lifts a gradient to the smallest positive number of the format.
 
@@ -21,6 +23,7 @@ def smallest_loss_scale(gradient: float, dtype: torch.dtype, *, normal: bool = F
     return 2.0 ** max(0, wanted - exponent)
 
 
+@checked
 def largest_loss_scale(gradient: float, dtype: torch.dtype) -> float:
     """The largest power of two, 2¹⁰²³ at most, that leaves a gradient finite; below 1 where it is not so without.
 

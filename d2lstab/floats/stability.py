@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..arguments import name_of
+from ..signatures import checked
 from .formats import describe
 
 Formula = Callable[[Tensor], Tensor]
@@ -79,6 +80,7 @@ STABLE_FORMS: dict[str, tuple[Formula, Formula]] = {
 }
 
 
+@checked
 def relative_error(
     formula: Formula, x: Tensor, dtype: torch.dtype = torch.float32, *, exact: Formula | None = None
 ) -> Tensor:
@@ -94,6 +96,8 @@ def relative_error(
         given = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"x of type {given}\nexpected a tensor of floats, in float64 best of all")
     rounded = x.to(describe(dtype).dtype)
+    for given in (formula, exact):
+        _check_formula(given, x)
     try:
         computed = formula(rounded).double()
     except NotImplementedError as error:
@@ -104,3 +108,17 @@ def relative_error(
     truth = (formula if exact is None else exact)(rounded.double())
     error = ((computed - truth) / truth).abs()
     return torch.where(computed == truth, 0.0, error.nan_to_num(nan=torch.inf, posinf=torch.inf))
+
+
+def _check_formula(formula: Formula | None, x: Tensor) -> None:
+    """Raises TypeError for a function that makes no floating tensor of such a one."""
+    if formula is None:
+        return
+    try:
+        made = formula(x.double())
+    except Exception as error:
+        raise TypeError(
+            f"{name_of(formula)} fails on x of shape {tuple(x.shape)}: {error}\nexpected a formula of a tensor"
+        ) from error
+    if not isinstance(made, Tensor) or not made.is_floating_point():
+        raise TypeError(f"{name_of(formula)} returned {type(made).__name__}\nexpected a floating tensor")

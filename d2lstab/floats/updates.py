@@ -5,9 +5,11 @@ from math import nan
 import torch
 from torch import Generator, Tensor
 
+from ..signatures import checked
 from .formats import describe, ulp
 
 
+@checked
 def smallest_update(weight: float, dtype: torch.dtype) -> float:
     """Half the distance from a weight to the next larger number of the format.
 
@@ -18,6 +20,7 @@ def smallest_update(weight: float, dtype: torch.dtype) -> float:
     return ulp(weight, dtype) / 2
 
 
+@checked
 def lost_share(weights: Tensor, updates: Tensor) -> float:
     """The share of updates, not counting zeros, that leave their weight as it was.
 
@@ -37,6 +40,7 @@ def lost_share(weights: Tensor, updates: Tensor) -> float:
     return float((meant & ~moved).sum() / meant.sum())
 
 
+@checked
 def stochastic_round(x: Tensor, dtype: torch.dtype, *, generator: Generator) -> Tensor:
     """x in the format, rounded up or down to a neighbour with the probabilities that make x the mean.
 

@@ -8,10 +8,12 @@ from torch import Generator, Tensor, nn
 
 from ..arguments import whole_numbers
 from ..randomness import seeded, streams_kept
+from ..signatures import checked
 from .filling import LayerWithWeight, Model, draw_for, layers_with_weights
 from .orthogonal import orthogonal_
 
 
+@checked
 @torch.no_grad()
 def lsuv_(model: Model, inputs: Tensor, *, tolerance: float = 0.01, max_rounds: int = 10, seed: int = 0) -> Model:
     """The model, each Linear and convolution weight orthonormal, then scaled until its layer's outputs have size 1.

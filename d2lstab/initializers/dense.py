@@ -5,9 +5,11 @@ from math import sqrt
 import torch
 from torch import Generator, Tensor, nn
 
+from ..signatures import checked
 from .fans import check_weight, fans, not_negative
 
 
+@checked
 @torch.no_grad()
 def normal_(weight: Tensor, *, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The weight, filled with N(0, std²); the scale ignores its shape. Raises ValueError for a negative std."""
@@ -15,6 +17,7 @@ def normal_(weight: Tensor, *, std: float = 1.0, generator: Generator | None = N
     return weight.normal_(0, not_negative(std=std), generator=generator)
 
 
+@checked
 def xavier_normal_(weight: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The weight, filled with N(0, 2 gain² / (fan_in + fan_out)): torch's own, which is right.
 
@@ -25,6 +28,7 @@ def xavier_normal_(weight: Tensor, gain: float = 1.0, generator: Generator | Non
     return nn.init.xavier_normal_(weight, not_negative(gain=gain), generator=generator)
 
 
+@checked
 def xavier_uniform_(weight: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The weight, filled uniformly on ±gain √(6 / (fan_in + fan_out)): torch's own, which is right.
 
@@ -35,6 +39,7 @@ def xavier_uniform_(weight: Tensor, gain: float = 1.0, generator: Generator | No
     return nn.init.xavier_uniform_(weight, not_negative(gain=gain), generator=generator)
 
 
+@checked
 @torch.no_grad()
 def lecun_normal_(weight: Tensor, *, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The weight, filled with N(0, gain² / fan_in): keeps the second moment of a linear signal.
@@ -46,6 +51,7 @@ def lecun_normal_(weight: Tensor, *, gain: float = 1.0, generator: Generator | N
     return weight.normal_(0, not_negative(gain=gain) / sqrt(fans(weight).fan_in), generator=generator)
 
 
+@checked
 @torch.no_grad()
 def lecun_uniform_(weight: Tensor, *, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The weight, filled uniformly on ±gain √(3 / fan_in), which has the variance of `lecun_normal_`.
@@ -57,6 +63,7 @@ def lecun_uniform_(weight: Tensor, *, gain: float = 1.0, generator: Generator | 
     return weight.uniform_(-bound, bound, generator=generator)
 
 
+@checked
 def he_normal_(weight: Tensor, *, gain: float = sqrt(2), generator: Generator | None = None) -> Tensor:
     """The weight, filled with N(0, gain² / fan_in): keeps the second moment through a ReLU.
 
@@ -65,6 +72,7 @@ def he_normal_(weight: Tensor, *, gain: float = sqrt(2), generator: Generator | 
     return lecun_normal_(weight, gain=gain, generator=generator)
 
 
+@checked
 def he_uniform_(weight: Tensor, *, gain: float = sqrt(2), generator: Generator | None = None) -> Tensor:
     """The weight, filled uniformly on ±gain √(3 / fan_in), which has the variance of `he_normal_`.
 
@@ -73,6 +81,7 @@ def he_uniform_(weight: Tensor, *, gain: float = sqrt(2), generator: Generator |
     return lecun_uniform_(weight, gain=gain, generator=generator)
 
 
+@checked
 def tied_embedding_(weight: Tensor, *, logit_std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The table (vocabulary, width), filled with N(0, logit_std² / width).
 
@@ -83,6 +92,7 @@ def tied_embedding_(weight: Tensor, *, logit_std: float = 1.0, generator: Genera
     return lecun_normal_(weight, gain=logit_std, generator=generator)
 
 
+@checked
 def gpt2_normal_(weight: Tensor, *, generator: Generator | None = None) -> Tensor:
     """The weight, filled with N(0, 0.02²): a habit of transformers, which knows nothing of their width.
 
@@ -91,6 +101,7 @@ def gpt2_normal_(weight: Tensor, *, generator: Generator | None = None) -> Tenso
     return normal_(weight, std=0.02, generator=generator)
 
 
+@checked
 def torch_default_(weight: Tensor, *, generator: Generator | None = None) -> Tensor:
     """The weight, filled as torch fills Linear and convolutions: uniformly on ±1/√fan_in.
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from ..arguments import whole_numbers
 from ..results import Result
+from ..signatures import checked
 
 
+@checked
 def residual_factor(blocks: int, branches: int = 2) -> float:
     """What the last weight of each branch is multiplied by: 1/√(blocks · branches), GPT-2's 1/√(2N).
 
@@ -16,6 +18,7 @@ def residual_factor(blocks: int, branches: int = 2) -> float:
     return (blocks * branches) ** -0.5
 
 
+@checked
 def fixup_factor(blocks: int, layers: int = 2) -> float:
     """What Fixup multiplies a branch's weights by, save its last: blocks^(−1/(2·layers − 2)).
 
@@ -35,6 +38,7 @@ class DeepNorm(Result):
     beta: float  # what the branch's value, output and feed-forward weights are multiplied by
 
 
+@checked
 def deepnorm(layers: int) -> DeepNorm:
     """The constants of an encoder or decoder alone: alpha = (2·layers)^¼, beta = (8·layers)^(−¼).
 
@@ -44,6 +48,7 @@ def deepnorm(layers: int) -> DeepNorm:
     return DeepNorm((2 * layers) ** 0.25, (8 * layers) ** -0.25)
 
 
+@checked
 def deepnorm_pair(encoder: int, decoder: int) -> tuple[DeepNorm, DeepNorm]:
     """The constants of an encoder and of the decoder that reads it, of so many layers each.
 

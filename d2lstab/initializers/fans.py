@@ -1,12 +1,12 @@
 """How many terms a layer sums."""
 
-from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..arguments import is_number
+from ..signatures import checked
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -36,22 +36,26 @@ def check_matrix(weight: Tensor) -> None:
         raise ValueError(f"weight of shape {tuple(weight.shape)}\nexpected (fan_out, fan_in, *kernel) without a 0")
 
 
+_LARGEST = 1e30  # of a scale: what is drawn with it still fits float32
+
+
 def not_negative(**given: float) -> float:
     """The one named scale. Raises ValueError unless it is a finite number of at least 0."""
     ((name, value),) = given.items()
-    if not is_number(value) or not 0 <= value < inf:
-        raise ValueError(f"{name}={value!r}\nexpected a finite number of at least 0")
+    if not is_number(value) or not 0 <= value < _LARGEST:
+        raise ValueError(f"{name}={value!r}\nexpected a finite number of at least 0, below {_LARGEST:g}")
     return value
 
 
 def finite_number(**given: float) -> float:
     """The one named scale, of either sign. Raises ValueError unless it is a finite number."""
     ((name, value),) = given.items()
-    if not is_number(value) or not -inf < value < inf:
-        raise ValueError(f"{name}={value!r}\nexpected a finite number")
+    if not is_number(value) or not -_LARGEST < value < _LARGEST:
+        raise ValueError(f"{name}={value!r}\nexpected a finite number, below {_LARGEST:g} in size")
     return value
 
 
+@checked
 def fans(weight_or_module: Tensor | nn.Module) -> Fans:
     """How many terms each output sums forward (fan-in), and each input's gradient sums backward (fan-out).
 

@@ -10,6 +10,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from ..arguments import whole_numbers
 from ..randomness import seeded
+from ..signatures import checked
 from .fans import CONVOLUTIONS, TRANSPOSED, Convolution
 
 LayerWithWeight = nn.Linear | Convolution
@@ -55,6 +56,7 @@ def draw_weight(initializer: Initializer, shape: tuple[int, ...], generator: Gen
     return filled.detach()
 
 
+@checked
 @torch.no_grad()
 def initialize_(model: Model, initializer: Initializer, *, seed: int = 0) -> Model:
     """The model, each Linear and convolution weight filled by the initializer and its bias set to 0.

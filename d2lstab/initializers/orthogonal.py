@@ -3,9 +3,11 @@
 import torch
 from torch import Generator, Tensor, nn
 
+from ..signatures import checked
 from .fans import check_matrix, finite_number
 
 
+@checked
 def orthogonal_(weight: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The weight, filled with gain times orthonormal rows of weight.flatten(1), or columns where there are fewer.
 
@@ -18,6 +20,7 @@ def orthogonal_(weight: Tensor, gain: float = 1.0, generator: Generator | None =
     return nn.init.orthogonal_(weight, finite_number(gain=gain), generator=generator)
 
 
+@checked
 @torch.no_grad()
 def delta_orthogonal_(weight: Tensor, *, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The weight of a convolution, 0 but for its middle tap, which is orthogonal.

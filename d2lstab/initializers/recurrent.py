@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from ..arguments import whole_numbers
 from ..randomness import seeded
+from ..signatures import checked
 from .dense import lecun_normal_
 from .fans import check_matrix, finite_number
 from .filling import Initializer, draw_weight
@@ -18,6 +19,7 @@ _GATES = {nn.LSTM: "ifgo", nn.LSTMCell: "ifgo", nn.GRU: "rzn", nn.GRUCell: "rzn"
 _KEEPS = {"ifgo": "f", "rzn": "z"}
 
 
+@checked
 @torch.no_grad()
 def identity_recurrent_(weight: Tensor, *, scale: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The square weight, filled with `scale` times the identity: a state that nothing changes is kept.
@@ -30,9 +32,10 @@ def identity_recurrent_(weight: Tensor, *, scale: float = 1.0, generator: Genera
     finite_number(scale=scale)
     if weight.dim() != 2 or weight.shape[0] != weight.shape[1]:
         raise ValueError(f"weight of shape {tuple(weight.shape)}\nexpected a square matrix, hidden × hidden")
-    return nn.init.eye_(weight).mul_(scale)
+    return weight.zero_().fill_diagonal_(scale)
 
 
+@checked
 @torch.no_grad()
 def initialize_recurrent_(
     module: nn.Module, initializer: Initializer = orthogonal_, *, inputs: Initializer = lecun_normal_, seed: int = 0
@@ -58,6 +61,7 @@ def initialize_recurrent_(
     return module
 
 
+@checked
 @torch.no_grad()
 def forget_bias_(module: nn.Module, value: float) -> nn.Module:
     """The LSTM or GRU with the bias of the gate that keeps the past equal to `value`.
@@ -68,12 +72,16 @@ def forget_bias_(module: nn.Module, value: float) -> nn.Module:
     """
     if not -inf < value < inf:
         raise ValueError(f"value={value}\nexpected a finite number")
-    for bias, other in _gate(module, _kept_by(module)):
+    gates = list(_gate(module, _kept_by(module)))
+    if not all(abs(value) <= torch.finfo(bias.dtype).max for bias, _ in gates):
+        raise ValueError(f"value={value}\nexpected one that the bias can hold")
+    for bias, other in gates:
         bias.fill_(value)
         other.zero_()
     return module
 
 
+@checked
 @torch.no_grad()
 def chrono_(module: nn.Module, longest: int, *, seed: int = 0) -> nn.Module:
     """The LSTM or GRU with gate biases for memories of up to `longest` steps, spread over its units.
@@ -99,6 +107,7 @@ def chrono_(module: nn.Module, longest: int, *, seed: int = 0) -> nn.Module:
     return module
 
 
+@checked
 def half_life(forget_bias: float) -> float:
     """The number of steps after which half of an LSTM's cell is left, ln ½ / ln σ(bias), with no other input.
 

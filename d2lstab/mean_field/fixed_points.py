@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..activations import Activation
+from ..signatures import checked
 from .maps import pair_mean
 from .quadrature import Moments, Panels, finite, known, moments, moments_at, not_negative, panels_of
 
@@ -21,6 +22,7 @@ class DepthScales(NamedTuple):
     correlation: float
 
 
+@checked
 def q_star(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
     """The pre-activation second moment at which a deep network settles, starting from 1.
 
@@ -99,6 +101,7 @@ def _between(table: Moments, sigma_w: Tensor, sigma_b: Tensor, low: Tensor) -> T
     return left + t * width
 
 
+@checked
 def c_star(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
     """The correlation at which two different inputs settle: 1 in the ordered phase, less in the chaotic one.
 
@@ -131,6 +134,7 @@ def _settled(f: Activation, sigma_w: float, sigma_b: float) -> tuple[float, floa
     return q, 1.0 if stretch <= 1 + 1e-5 else _root(drift, 0.0, 1.0), panels
 
 
+@checked
 def critical_sigma_w(f: Activation, sigma_b: float = 0.0) -> float:
     """The σ_w at the edge of chaos, where χ = 1 at the fixed point.
 
@@ -165,6 +169,7 @@ def critical_sigma_w(f: Activation, sigma_b: float = 0.0) -> float:
     return float(moments_at(f, exp(_root(excess, low, high)), panels).slope_square.rsqrt())
 
 
+@checked
 def depth_scales(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> DepthScales:
     """How many layers a length and a correlation take to come e times closer to their fixed points.
 

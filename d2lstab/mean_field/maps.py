@@ -6,7 +6,9 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from ..activations import Activation
+from ..activations import Activation, check_elementwise
+from ..arguments import whole_numbers
+from ..signatures import checked
 from .quadrature import (
     CHUNK,
     PAIR_PANELS,
@@ -23,7 +25,10 @@ from .quadrature import (
     relative,
 )
 
+_LONGEST = 1e300  # a second moment whose root and products float64 holds
 
+
+@checked
 def variance_map(f: Activation, q: float, sigma_w: float, sigma_b: float = 0.0) -> float:
     """The pre-activation second moment of the next layer: σ_w² E f(√q z)² + σ_b².
 
@@ -34,6 +39,7 @@ def variance_map(f: Activation, q: float, sigma_w: float, sigma_b: float = 0.0) 
     return sigma_w**2 * _mean_square(f, not_negative(q=q)) + sigma_b**2
 
 
+@checked
 def correlation_map(f: Activation, c: float, q: float, sigma_w: float, sigma_b: float = 0.0) -> float:
     """The correlation of two inputs' pre-activations in the next layer, when here it is c and both have length q.
 
@@ -46,6 +52,7 @@ def correlation_map(f: Activation, c: float, q: float, sigma_w: float, sigma_b: 
     return covariance / (sigma_w**2 * pair_mean(f, q, 1.0, panels) + sigma_b**2)
 
 
+@checked
 def chi(f: Activation, q: float, sigma_w: float) -> float:
     """The factor of the mean squared gradient per layer, going back: σ_w² E f′(√q z)².
 
@@ -56,6 +63,7 @@ def chi(f: Activation, q: float, sigma_w: float) -> float:
     return sigma_w**2 * float(moments_at(f, q).slope_square)
 
 
+@checked
 def forward_gain(f: Activation) -> float:
     """The gain that keeps the second moment of unit pre-activations: 1 / √E f(z)², z ~ N(0, 1).
 
@@ -65,6 +73,7 @@ def forward_gain(f: Activation) -> float:
     return 1 / sqrt(_positive(_mean_square(f, 1.0), "E f²"))
 
 
+@checked
 def backward_gain(f: Activation) -> float:
     """The gain that keeps the mean squared gradient at unit pre-activations: 1 / √E f′(z)², z ~ N(0, 1).
 
@@ -73,6 +82,7 @@ def backward_gain(f: Activation) -> float:
     return 1 / sqrt(_positive(chi(f, 1.0, 1.0), "E f′²"))
 
 
+@checked
 def batchnorm_gradient_factor(f: Activation, batch: int | None = None) -> float:
     """The factor of the mean squared gradient per layer of a wide network x ↦ f(BatchNorm(W x)), going back.
 
@@ -85,8 +95,10 @@ def batchnorm_gradient_factor(f: Activation, batch: int | None = None) -> float:
         at_1 = moments_at(f, 1.0)
         variance = float(at_1.square) - gaussian_mean(f) ** 2
         return float(at_1.slope_square) / _positive(variance, "Var f")
-    if not batch >= 4:
+    (batch,) = whole_numbers(batch=batch)
+    if batch < 4:
         raise ValueError(f"batch={batch}\nexpected at least 4 examples: the factor is infinite below")
+    check_elementwise(f, like=torch.zeros(1, dtype=torch.float64, device="cpu"))
     z = torch.tensor([-2.0, -0.5, 0.5, 3.0], dtype=torch.float64, device="cpu")
     values, c = finite(f, z), -1 / (batch - 1)
     if torch.equal(values, z):
@@ -106,7 +118,7 @@ def pair_mean(f: Activation, q: float, c: float, panels: Panels, *, of_slopes: b
 
     Raises ValueError for |c| > 1 or q ≤ 0.
     """
-    if not (-1 <= c <= 1 and 0 < q < torch.inf):
+    if not (-1 <= c <= 1 and 0 < q < _LONGEST):
         raise ValueError(f"c={c}, q={q}\nexpected a correlation from -1 to 1 and a positive length")
 
     def g(x: Tensor) -> Tensor:
@@ -117,7 +129,7 @@ def pair_mean(f: Activation, q: float, c: float, panels: Panels, *, of_slopes: b
 
 def _pair_mean(g: Activation, q: float, c: float, panels: Panels, count: int) -> tuple[Tensor, Tensor]:
     """The mean and a bound on its error, relative to E g²."""
-    scale, rest = sqrt(q), sqrt(1 - c**2)
+    q, scale, rest = float(q), sqrt(q), sqrt(1 - c**2)
     edges = panels.edges[panels.edges.abs() < 2 * REACH * scale]  # none beyond is ever reached, and panels cost
     if rest == 0:
         nodes = gaussian_nodes(torch.cat([edges, -edges]).unique(), torch.tensor(q, device="cpu"), count)

@@ -1,5 +1,6 @@
 """Theory layer by layer, and over a whole plane of weight and bias scales."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
 
@@ -10,6 +11,7 @@ from ..activations import Activation
 from ..arguments import whole_numbers
 from ..plotting import Axes, new_axes, theory_line
 from ..results import Result
+from ..signatures import checked
 from .fixed_points import lengths
 from .quadrature import Panels, moments_at, not_negative, panels_of
 
@@ -58,6 +60,7 @@ class PhaseDiagram(Result):
         return ax
 
 
+@checked
 def trajectory(
     f: Activation, *, sigma_w: float, sigma_b: float = 0.0, depth: int = 50, second_moment: float = 1.0
 ) -> Trajectory:
@@ -92,7 +95,10 @@ def trajectory(
     return Trajectory(torch.stack(forward), backward)
 
 
-def phase_diagram(f: Activation, *, sigma_w: Tensor | None = None, sigma_b: Tensor | None = None) -> PhaseDiagram:
+@checked
+def phase_diagram(
+    f: Activation, *, sigma_w: Tensor | Sequence[float] | None = None, sigma_b: Tensor | Sequence[float] | None = None
+) -> PhaseDiagram:
     """Fixed points and gradient factors over a grid of weight and bias scales.
 
     sigma_w: (columns,), sigma_b: (rows,), each from 0 up; 100 values from 0.05 to 4, and from 0 to 2, by default.
@@ -102,9 +108,9 @@ def phase_diagram(f: Activation, *, sigma_w: Tensor | None = None, sigma_b: Tens
     sigma_w = torch.linspace(0.05, 4, 100, device="cpu") if sigma_w is None else torch.as_tensor(sigma_w, device="cpu")
     sigma_b = torch.linspace(0, 2, 100, device="cpu") if sigma_b is None else torch.as_tensor(sigma_b, device="cpu")
     for name, scales in (("sigma_w", sigma_w), ("sigma_b", sigma_b)):
-        if scales.dim() != 1 or not ((scales >= 0) & scales.isfinite()).all():
+        if scales.dim() != 1 or not len(scales) or not ((scales >= 0) & scales.isfinite()).all():
             raise ValueError(
-                f"{name} of shape {tuple(scales.shape)} from {scales.min()}\nexpected a line of scales from 0 up"
+                f"{name} of shape {tuple(scales.shape)}: {scales.tolist()}\nexpected a line of scales from 0 up"
             )
     sigma_w, sigma_b = sigma_w.double(), sigma_b.double()
     panels = panels_of(f)

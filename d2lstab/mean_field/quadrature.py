@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..activations import Activation, check_elementwise, value_and_slope
+from ..signatures import checked
 
 REACH = 9.0  # beyond 9 standard deviations the Gaussian is below 1e-18
 CHUNK = 256
@@ -16,6 +17,7 @@ PAIR_PANELS = _PANELS[:2]  # under a double integral
 _GOOD, _BAD = 1e-8, 1e-6  # relative errors: one that needs no more panels, and one that is no answer
 
 
+@checked
 def gaussian_mean(f: Activation, variance: float = 1.0) -> float:
     """E f(z) for z ~ N(0, variance).
 

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..arguments import whole_numbers
 from ..recording.modules import eager, named_modules
+from ..signatures import checked
 from .calls import exchanged
 from .onsets import Onset, Vigil, findings_in
 from .signals import Record, TrainingSignals, record_of, signals_of
@@ -52,6 +53,7 @@ class Monitor:
     tensor([ 1, 11, 21])
     """
 
+    @checked
     def __init__(
         self,
         model: nn.Module,

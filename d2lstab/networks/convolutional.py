@@ -13,6 +13,7 @@ from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
 from ..initializers import Initializer
 from ..randomness import streams_kept
+from ..signatures import checked
 from .plain import Norm, drawn, number_list, plain_layers
 from .residual import PreActivation, between, pre, residual_blocks, start_as_identity_
 
@@ -28,6 +29,7 @@ def convolution(kernel_size: int, **settings: Any) -> Callable[[int, int], nn.Co
     return partial(nn.Conv2d, kernel_size=kernel_size, padding=kernel_size // 2, device="cpu", **settings)
 
 
+@checked
 @streams_kept()  # torch fills every new convolution from the global random stream
 def convnet(
     channels: Sequence[int],
@@ -56,6 +58,7 @@ def convnet(
     return drawn(nn.Sequential(layers), initializer, seed, dtype, device)
 
 
+@checked
 @streams_kept()
 def residual_convnet(
     channels: int,

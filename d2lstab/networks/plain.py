@@ -13,6 +13,7 @@ from ..activations import Activation, check_elementwise
 from ..arguments import available_device, floating_dtype, name_of, whole_numbers
 from ..initializers import Initializer, initialize_
 from ..randomness import streams_kept
+from ..signatures import checked
 
 Linear = Callable[[int, int], nn.Module]  # two widths -> a linear map between them
 Norm = Callable[[int], nn.Module]  # width -> a normalization over it, such as nn.BatchNorm1d
@@ -21,6 +22,7 @@ Norm = Callable[[int], nn.Module]  # width -> a normalization over it, such as n
 class Layer(nn.Module):
     """One hidden layer: h ↦ f(W h + b), or f(N(W h + b)) where there is a normalization N."""
 
+    @checked
     def __init__(self, linear: nn.Module, activation: Activation, norm: nn.Module | None = None):
         super().__init__()
         self.linear = linear
@@ -35,6 +37,7 @@ class Layer(nn.Module):
         return described(self.activation)
 
 
+@checked
 @streams_kept()  # torch fills every new Linear from the global random stream
 def mlp(
     widths: Sequence[int],
@@ -90,7 +93,8 @@ def normalization(norm: Norm | None, width: int) -> nn.Module | None:
         return None
     if isinstance(norm, nn.Module) or not callable(norm):
         raise TypeError(f"norm={norm!r}\nexpected a function of the width, such as nn.LayerNorm itself")
-    made = norm(width)
+    with torch.device("cpu"):  # where networks are made, before they go to their device
+        made = norm(width)
     if not isinstance(made, nn.Module):
         raise TypeError(
             f"norm({width}) returned {type(made).__name__}\nexpected a function of the width that returns a module,"

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from ..arguments import available_device, floating_dtype, whole_numbers
 from ..initializers import Initializer, initialize_, initialize_recurrent_, lecun_normal_, orthogonal_
 from ..randomness import streams_kept
+from ..signatures import checked
 
 
 class Reader(nn.Module):
     """A recurrent module and a linear map of its last state, or of every state."""
 
+    @checked
     def __init__(self, recurrent: nn.RNNBase, output: nn.Module, *, every_step: bool = False):
         super().__init__()
         self.recurrent = recurrent
@@ -24,6 +26,7 @@ class Reader(nn.Module):
         return self.output(states if self.every_step else states[:, -1])
 
 
+@checked
 @streams_kept()  # torch fills every new module from the global random stream
 def reader(
     kind: type[nn.RNN] | type[nn.LSTM] | type[nn.GRU],

@@ -12,6 +12,7 @@ from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
 from ..initializers import Initializer, fixup_factor, layers_with_weights
 from ..randomness import streams_kept
+from ..signatures import checked
 from .plain import Linear, Norm, described, drawn, normalization
 
 
@@ -21,6 +22,7 @@ class PreActivation(nn.Module):
     Source: He et al. 2016, arXiv:1603.05027, fig. 4e.
     """
 
+    @checked
     def __init__(self, activation: Activation, linear: nn.Module, norm: nn.Module | None = None):
         super().__init__()
         self.norm = norm
@@ -37,6 +39,7 @@ class PreActivation(nn.Module):
 class Scale(nn.Module):
     """One factor, trained or fixed: h ↦ s h."""
 
+    @checked
     def __init__(self, factor: float, *, train: bool = False):
         super().__init__()
         number = float(factor)
@@ -53,6 +56,7 @@ class Scale(nn.Module):
 class Block(nn.Module):
     """A residual block: h ↦ N(a h + s B(h)), with a branch B, a factor s, a skip a = 1, and often no normalization N."""
 
+    @checked
     def __init__(
         self, branch: nn.Module, scale: nn.Module | None = None, norm: nn.Module | None = None, *, skip: float = 1.0
     ):
@@ -71,6 +75,7 @@ class Block(nn.Module):
         return "" if self.skip == 1 else f"skip={self.skip:g}"
 
 
+@checked
 @streams_kept()
 def residual_mlp(
     width: int,

@@ -11,6 +11,7 @@ from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
 from ..initializers import Initializer, deepnorm, draw_weight, gpt2_normal_, residual_factor
 from ..randomness import seeded, streams_kept
+from ..signatures import checked
 from .plain import Layer, Norm, drawn, normalization, place
 from .residual import Block
 
@@ -18,6 +19,8 @@ from .residual import Block
 class Attention(nn.Module):
     """Self-attention with heads: (..., length, width) to the same shape.
 
+    scale: of the logits; 1/√(width per head) for None.
+    Raises ValueError for sizes below 1 or a width that heads does not divide, TypeError for other kinds.
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
     """
 
@@ -26,12 +29,14 @@ class Attention(nn.Module):
     value: nn.Linear
     output: nn.Linear
 
+    @checked
     def __init__(self, width: int, heads: int, *, causal: bool = True, scale: float | None = None):
         super().__init__()
+        width, heads = _headed(width, heads)
         self.query, self.key, self.value, self.output = (nn.Linear(width, width, device="cpu") for _ in range(4))
         self.heads = heads
         self.causal = causal
-        self.scale = scale  # of the logits; None is 1/√(width per head)
+        self.scale = scale
 
     def forward(self, h: Tensor) -> Tensor:
         query, key, value = (self._by_head(project(h)) for project in (self.query, self.key, self.value))
@@ -46,10 +51,12 @@ class Attention(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Tokens and their places: (..., length) whole numbers to (..., length, width)."""
+    """Tokens and their places: (..., length) whole numbers to (..., length, width). Raises ValueError for sizes below 1."""
 
+    @checked
     def __init__(self, vocabulary: int, length: int, width: int):
         super().__init__()
+        vocabulary, length, width = whole_numbers(vocabulary=vocabulary, length=length, width=width)
         self.tokens: nn.Embedding = nn.Embedding(vocabulary, width, device="cpu")
         self.places: nn.Embedding = nn.Embedding(length, width, device="cpu")
 
@@ -58,6 +65,7 @@ class Embedding(nn.Module):
         return self.tokens(tokens) + self.places(places)
 
 
+@checked
 @streams_kept()  # torch fills every new module from the global random stream
 def transformer(
     vocabulary: int,
@@ -91,12 +99,9 @@ def transformer(
     what `mlp` raises.
     Sources: Radford et al. 2019 (the default); Xiong et al. 2020, arXiv:2002.04745; Wang et al. 2022, arXiv:2203.00555.
     """
-    vocabulary, width, blocks, heads, length = whole_numbers(
-        vocabulary=vocabulary, width=width, blocks=blocks, heads=heads, length=length
-    )
+    vocabulary, blocks, length = whole_numbers(vocabulary=vocabulary, blocks=blocks, length=length)
+    width, heads = _headed(width, heads)
     check_elementwise(activation)
-    if width % heads:
-        raise ValueError(f"width={width} for heads={heads}\nexpected a width that heads divides")
     post_norm = post_norm or with_deepnorm
     if post_norm and norm is None:
         raise ValueError("post_norm or with_deepnorm without norm\nexpected norm=, such as nn.LayerNorm")
@@ -132,6 +137,14 @@ def transformer(
     if tied:
         output.weight = embedding.tokens.weight
     return made.to(device, dtype)
+
+
+def _headed(width: int, heads: int) -> tuple[int, int]:
+    """Both, if the heads share the width out."""
+    width, heads = whole_numbers(width=width, heads=heads)
+    if width % heads:
+        raise ValueError(f"width={width} for heads={heads}\nexpected a width that heads divides")
+    return width, heads
 
 
 @torch.no_grad()

@@ -9,10 +9,12 @@ from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
 from ..initializers import Initializer, draw_for
 from ..randomness import seeded, streams_kept
+from ..signatures import checked
 from .convolutional import convolution
 from .plain import drawn, number_list, plain_layers
 
 
+@checked
 @streams_kept()  # torch fills every new convolution from the global random stream
 def upsampler(
     channels: Sequence[int],

@@ -10,6 +10,7 @@ from ..arguments import available_device, floating_dtype, name_of, seed_list, wh
 from ..initializers import Initializer, draw_weight
 from ..processes import shared
 from ..randomness import normal, seeded
+from ..signatures import checked
 from ..threads import one_thread_on_two_cores
 from .moments import Propagation, at_least_float32, gathered, log_square, near_one
 
@@ -17,6 +18,7 @@ _WEIGHTS = 2**25  # that are held at once: 128 MiB in float32
 _ROOM = 43.0  # sizes within 2^±43, 10^±13, leave float32 room for a whole layer; f is linear beyond them, or never
 
 
+@checked
 @one_thread_on_two_cores()
 def propagate(inputs: Tensor, weights: Sequence[Tensor], activation: Activation) -> Tensor:
     """Mean squared activation after each layer h ↦ f(W h), as natural logarithms; entry 0 is the input.
@@ -37,6 +39,7 @@ def propagate(inputs: Tensor, weights: Sequence[Tensor], activation: Activation)
     return _forward(inputs, weights, activation)[0]
 
 
+@checked
 @one_thread_on_two_cores()
 def depth_sweep(
     initializer: Initializer,

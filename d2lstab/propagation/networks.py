@@ -9,10 +9,12 @@ from torch.func import functional_call
 from ..arguments import check_factory, seed_list
 from ..processes import shared
 from ..randomness import global_stream, normal, seeded
+from ..signatures import checked
 from ..threads import one_thread_on_two_cores
 from .moments import Propagation, gathered, log_square, near_one
 
 
+@checked
 @one_thread_on_two_cores()
 def network_sweep(
     make_model: Callable[[int], nn.Sequential], *, inputs: Tensor, seeds: Iterable[int] = range(8)

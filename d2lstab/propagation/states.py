@@ -13,6 +13,7 @@ from ..arguments import check_factory, seed_list
 from ..plotting import Axes, line_with_band, new_axes
 from ..randomness import global_stream, normal, seeded
 from ..results import Result
+from ..signatures import checked
 from ..threads import one_thread_on_two_cores
 
 
@@ -37,6 +38,7 @@ class StateGradients(Result):
         return line_with_band(ax, torch.arange(sizes.shape[-1], device="cpu"), sizes / log(10), **style)
 
 
+@checked
 @one_thread_on_two_cores()
 def state_gradients(
     make_module: Callable[[int], nn.RNNBase], inputs: Tensor, *, seeds: Iterable[int] = range(20)

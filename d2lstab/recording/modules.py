@@ -71,7 +71,8 @@ def check_kinds(model: Any, kinds: Any) -> None:
     """Raises TypeError for a model that is no module, and for kinds that are no class, tuple of classes, or None."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model={model!r} of type {type(model).__name__}\nexpected a torch.nn.Module")
-    if not all(isinstance(kind, type) for kind in (kinds if isinstance(kinds, tuple) else (kinds or object,))):
+    several = (object if kinds is None else kinds,) if not isinstance(kinds, tuple) else kinds
+    if not several or not all(isinstance(kind, type) for kind in several):
         raise TypeError(f"kinds={kinds!r}\nexpected a class or a tuple of classes, such as nn.Linear")
 
 

@@ -8,6 +8,7 @@ from math import nan
 
 from torch import Tensor, nn
 
+from ..signatures import checked
 from .functional import BENDING, FunctionCalls, limits_of, unseen
 from .modules import axis_of_units, calls_functions, check_kinds, eager, in_backward, is_layer, is_leaf, named_modules
 from .signals import Entry, Signals
@@ -19,6 +20,7 @@ _SIMPLE |= {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.
 _TANH_FLAT = 0.99**0.5  # where 1 − tanh² is 1 %
 
 
+@checked
 @contextmanager
 def record(model: nn.Module, *, kinds: type | tuple[type, ...] | None = None, full: bool = False) -> Iterator[Signals]:
     """A context in which every call of a layer of the model leaves a row in the Signals that it yields.
@@ -37,6 +39,8 @@ def record(model: nn.Module, *, kinds: type | tuple[type, ...] | None = None, fu
     (['Linear', 'ReLU'], (4, 8))
     """
     check_kinds(model, kinds)
+    if not isinstance(full, bool):
+        raise TypeError(f"full of type {type(full).__name__}\nexpected True or False")
     signals = Signals()
     recorder = Recorder(signals.tape, full)
     with ExitStack() as stack:

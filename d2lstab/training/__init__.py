@@ -13,6 +13,7 @@ from ..arguments import available_device, check_factory, seed_list, whole_number
 from ..datasets import Dataset
 from ..processes import bar_hidden
 from ..randomness import global_stream, seeded
+from ..signatures import checked
 from ..threads import one_thread_on_two_cores
 from .clipping import clip_by_global_norm_, clip_by_norm_, clip_by_value_, norm_over
 from .history import History, joined
@@ -23,6 +24,7 @@ from .stack import Loss, check_labels, losses_of, stacks
 __all__ = ["History", "Movement", "clip_by_global_norm_", "clip_by_norm_", "clip_by_value_", "train"]
 
 
+@checked
 @one_thread_on_two_cores()
 @torch.inference_mode(False)
 @torch.enable_grad()

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..signatures import checked
 
+
+@checked
 def clip_by_value_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     """The global norm of each seed's gradient before every entry is clipped to ±limit, in place, (seeds,).
 
@@ -18,6 +21,7 @@ def clip_by_value_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     return norm
 
 
+@checked
 def clip_by_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     """The global norm of each seed's gradient before each tensor's norm is clipped to `limit`, in place, (seeds,).
 
@@ -30,6 +34,7 @@ def clip_by_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     return norm
 
 
+@checked
 def clip_by_global_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     """The global norm of each seed's gradient before that norm is clipped to `limit`, in place, (seeds,).
 
@@ -76,6 +81,10 @@ def _check(gradients: Sequence[Tensor], limit: float) -> None:
     if isinstance(gradients, Tensor):
         raise TypeError(
             f"gradients is one tensor of shape {tuple(gradients.shape)}\nexpected a list of tensors, each (seeds, ...)"
+        )
+    if not len(gradients) or not all(isinstance(each, Tensor) and each.dim() for each in gradients):
+        raise ValueError(
+            f"gradients={[type(each).__name__ for each in gradients]}\nexpected tensors, each (seeds, ...), at least one"
         )
     if not limit > 0:
         raise ValueError(f"limit={limit}\nexpected a positive number")
