@@ -16,7 +16,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 export NVIDIA_TF32_OVERRIDE ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test matrix notebooks bench lint update clean
+.PHONY: help lab test matrix notebooks experiments bench lint update clean
 
 help: ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ matrix: $(BOOT) ## run what calculates on every processor that this machine can 
 
 notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names some of them
 	$(UV) run python tests/execute_notebooks.py $(ARGS)
+
+experiments: $(BOOT) ## calculate what is stored in experiments/; ARGS="optimizers tiny" chooses one, and rows of it
+	$(UV) run python -m experiments $(ARGS)
 
 bench: $(BOOT) ## print what the package costs, in one table of ratios, and how often it predicts training
 	$(UV) run --group bench python -m benchmarks

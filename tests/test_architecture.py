@@ -80,6 +80,17 @@ def test_a_file_can_be_read_in_one_sitting(path):
     assert len(path.read_text().splitlines()) <= 400
 
 
+EXPERIMENTS = sorted((PACKAGE.parent / "experiments").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_is_written_with_public_names_only(path):
+    froms = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in froms if (node.module or "").split(".")[0] == "d2lstab"]
+    assert all(node.module == "d2lstab" and hasattr(d2lstab, alias.name) for node in ours for alias in node.names)
+    assert not any(node.level for node in froms)
+
+
 def private_names(path: Path) -> set[str]:
     """The names of torch in a file that have a part with a leading underscore, from `import` and from `torch.…`."""
     found = set()

@@ -1,0 +1,1 @@
+"""Experiments that take longer than a chapter may: each a module, and what it found a file beside it."""

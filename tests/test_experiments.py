@@ -1,0 +1,84 @@
+"""What is stored of an experiment is whole, and made by the code beside it."""
+
+import json
+import platform
+from importlib import import_module
+
+import pytest
+import torch
+
+from experiments import optimizers
+from experiments.__main__ import NAMES
+from experiments.stored import calculate, load
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_stored_has_the_rows_and_settings_of_the_code(name):
+    module, stored = import_module(f"experiments.{name}"), load(name)
+    assert set(stored) == {"versions", "settings", "rows"} and set(stored["versions"]) == {"python", "torch"}
+    assert stored["settings"] == json.loads(json.dumps(module.SETTINGS))
+    assert list(stored["rows"]) == list(module.ROWS)
+
+
+@pytest.fixture
+def squares(tmp_path):
+    """Calculates rows of squares, in a folder of its own; the rows calculated are appended to the list it has."""
+
+    def run(chosen=(), *, power=2):
+        def row(name):
+            run.done.append(name)
+            if name == run.breaks_at:
+                raise KeyboardInterrupt
+            return [int(name) ** power]
+
+        rows = ["1", "2", "30"]
+        calculate("squares", row, rows=rows, settings={"power": power}, chosen=chosen, folder=tmp_path)
+        return load("squares", folder=tmp_path)["rows"]
+
+    run.done, run.breaks_at = [], None
+    return run
+
+
+def test_rows_are_stored_in_their_order_whichever_was_calculated_first(squares):
+    assert list(squares(["3"])) == ["30"]
+    assert list(squares(["1", "2"]).items()) == [("1", [1]), ("2", [4]), ("30", [900])]
+    assert squares.done == ["30", "1", "2"]
+
+
+def test_an_interrupted_run_keeps_the_rows_before(squares, tmp_path):
+    squares.breaks_at = "2"
+    with pytest.raises(KeyboardInterrupt):
+        squares()
+    assert load("squares", folder=tmp_path)["rows"] == {"1": [1]}
+
+
+def test_rows_of_other_settings_are_discarded(squares):
+    squares()
+    assert squares(["2"], power=3) == {"2": [8]}
+
+
+def test_versions_are_stored_beside_the_rows_and_rows_of_others_discarded(squares, tmp_path):
+    squares()
+    path = tmp_path / "squares.json"
+    stored = json.loads(path.read_text())
+    assert stored["versions"] == {"python": platform.python_version(), "torch": torch.__version__}
+    path.write_text(json.dumps(stored | {"versions": {"python": "3.0", "torch": "0.1"}}))
+    assert squares(["1"]) == {"1": [1]}
+
+
+def test_a_row_or_file_that_is_not_there_is_told_with_what_helps(squares, tmp_path):
+    with pytest.raises(ValueError, match="no row begins with 7\nexpected some of: 1, 2, 30"):
+        squares(["7"])
+    with pytest.raises(FileNotFoundError, match="make experiments ARGS=nope"):
+        load("nope", folder=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_optimizers_repair_again_what_they_have_repaired():
+    """Another processor trains otherwise: medians of a few squares may differ there."""
+    start = "large: gain 7, 4 ReLU"
+    stored = {start: load("optimizers")["rows"][start]}
+    again = optimizers.accuracy({start: optimizers.row(start)}).median(-1).values
+    apart = (again - optimizers.accuracy(stored).median(-1).values).abs()
+    assert (apart > 0.2).float().mean() < 0.05
