@@ -154,23 +154,30 @@ def theory_line(ax: Axes, x: Values, y: Values, *, label: str | None = None) -> 
 
 
 @checked
-def histogram(ax: Axes, values: Tensor, *, bins: int | Sequence[float] = 40, **style: Any) -> Axes:
+def histogram(ax: Axes, values: Tensor, *, bins: int | Values = 40, **style: Any) -> Axes:
     """Axes with the distribution of the finite values, as a density."""
     values = _cpu(values).flatten()
     style = {"alpha": 0.6, "linewidth": 0} | style
     values = values[values.isfinite()]
-    if not isinstance(bins, Sequence) and not is_whole(bins):
-        raise TypeError(f"bins={bins!r}\nexpected a number of bins, or their edges")
-    edges = torch.as_tensor(bins, dtype=torch.float64, device="cpu")
-    many = edges.dim() == 0 and not 1 <= float(edges) <= _MOST_BINS
-    if many or (edges.dim() and not (edges.dim() == 1 and len(edges) > 1 and bool((edges.diff() > 0).all()))):
-        raise ValueError(
-            f"bins={bins}\nexpected a number from 1 to {_MOST_BINS}, or two edges and more, each above the last"
-        )
-    ax.hist(values.numpy(), bins=bins, density=len(values) > 0, **style)
+    number = int(bins) if is_whole(bins) else None
+    if number is not None and not 1 <= number <= _MOST_BINS:
+        raise ValueError(f"bins={bins}\nexpected a number from 1 to {_MOST_BINS}, or edges")
+    edges = _edges(bins) if number is None else number
+    ax.hist(values.numpy(), bins=edges, density=len(values) > 0, **style)
     if "label" in style:
         ax.legend()
     return ax
+
+
+def _edges(bins: Any) -> Any:
+    """The edges of bins, two or more, each above the last."""
+    try:
+        edges = torch.as_tensor(bins, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"bins={bins!r}\nexpected a number of bins, or their edges") from error
+    if edges.dim() != 1 or len(edges) < 2 or not bool((edges.diff() > 0).all()):
+        raise ValueError(f"bins={bins}\nexpected a number of bins, or two edges and more, each above the last")
+    return edges.numpy()
 
 
 @checked
