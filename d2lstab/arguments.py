@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Iterable
 from functools import partial
+from math import inf
 from numbers import Real
 from typing import Any, TypeGuard
 
@@ -73,6 +74,15 @@ def is_number(value: object) -> bool:
     if isinstance(value, torch.Tensor):
         return value.numel() == 1 and not value.is_complex() and value.dtype != torch.bool
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def not_negative(*, below: float = inf, **given: float) -> float:
+    """The one named number. Raises ValueError unless it is finite, at least 0 and below `below`."""
+    ((name, value),) = given.items()
+    if not is_number(value) or not 0 <= value < below:
+        limit = "" if below == inf else f", below {below:g}"
+        raise ValueError(f"{name}={value!r}\nexpected a finite number of at least 0{limit}")
+    return value
 
 
 def is_whole(value: object) -> TypeGuard[int]:

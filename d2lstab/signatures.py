@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
-from types import NoneType, UnionType
+from pathlib import Path
+from types import NoneType, TracebackType, UnionType
 from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
@@ -14,14 +15,23 @@ from .arguments import is_number, is_whole
 Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
 _TEXT = (str, bytes)
+# Where our own code lies, that of installed packages, and Python's.
+_LIBRARIES = (
+    str(Path(__file__).parent),
+    str(Path(torch.__file__).parents[1]),
+    str(Path(inspect.__file__).parent),
+    "<frozen",
+)
 
 
 def checked(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
     """The function, which says of arguments that are not as annotated what was given and what is expected.
 
     What the function says of them itself comes first, as it knows more; but one that changes a tensor, which it takes
-    first and has an underscore for at the end of its name, is not begun. A number is no text and no bool; a tensor is dense, has numbers in it that
-    are real, and is not on the meta device. What torch does not compute in a dtype is said in the same form.
+    first and has an underscore for at the end of its name, is not begun. What the user's own code raises passes
+    through, and so does a claim that is not so: neither is the arguments' fault.
+    A number is no text and no bool; a tensor is dense, has numbers in it that are real, and is not on the meta device.
+    What torch does not compute in a dtype is said in the same form.
     Raises ValueError for a number that is none and a tensor of another kind, TypeError for anything else.
     """
     first = next(iter(inspect.signature(function).parameters.values()), None)
@@ -33,8 +43,11 @@ def checked(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
             _refuse(function, positional, named)
         try:
             return function(*positional, **named)
+        except AssertionError:
+            raise
         except Exception as error:
-            if isinstance(error, (TypeError, ValueError)) and "\nexpected " in str(error):
+            told = isinstance(error, (TypeError, ValueError)) and "\nexpected " in str(error)
+            if told or _from_the_user(error.__traceback__):
                 raise
             _refuse(function, positional, named)
             expected = next((text for symptom, text in _TORCHS.items() if symptom in str(error)), None)
@@ -43,6 +56,15 @@ def checked(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
             raise ValueError(f"{_name(function)}: {str(error).splitlines()[0]}\nexpected {expected}") from error
 
     return guarded
+
+
+def _from_the_user(traceback: TracebackType | None) -> bool:
+    """Whether an error came through code that is neither ours nor a library's."""
+    while traceback is not None:
+        if not traceback.tb_frame.f_code.co_filename.startswith(_LIBRARIES):
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def _refuse(function: Callable, positional: tuple, named: dict) -> None:

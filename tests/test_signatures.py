@@ -213,3 +213,40 @@ def test_no_gpu_is_seeded_but_the_models_own(name, monkeypatch):
     prepared()
     assert torch.equal(before, torch.get_rng_state())
     plt.close("all")
+
+
+# What is not the arguments' fault
+
+
+@checked
+def runs(f, count: int = 1) -> None:
+    f()
+
+
+def boom() -> None:
+    raise RuntimeError("mine")
+
+
+def test_an_error_of_the_users_own_code_passes_through_whatever_else_was_given():
+    with pytest.raises(RuntimeError, match="mine"):
+        runs(boom, count=1.5)
+
+
+def test_a_claim_that_is_not_so_is_an_assertion_whatever_its_numbers_came_in():
+    with pytest.raises(AssertionError, match="rows: 1, 2"):
+        d2lstab.claim("rows", [[1.0, 2.0]], above=3)
+
+
+def test_what_torch_does_not_compute_in_a_model_is_the_models_error():
+    class Inverting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 3, device="cpu")
+
+        def forward(self, x):
+            return self.layer(x).to(torch.float8_e5m2).exp()
+
+    with pytest.raises(RuntimeError, match="not implemented for 'Float8"):
+        d2lstab.diagnose(Inverting(), ones(3, 3))
+    with pytest.raises(RuntimeError, match="not implemented for 'Float8"), d2lstab.record(Inverting()):
+        Inverting()(ones(3, 3))

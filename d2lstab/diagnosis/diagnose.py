@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from ..recording.modules import named_modules
-from ..signatures import checked
 from ..threads import one_at_a_time
 from .backward_expectation import expected_gradients
 from .borrowing import borrowed
@@ -25,7 +24,6 @@ from .subject import Loss, Subject, subject_of
 from .trainability import trainability
 
 
-@checked
 def diagnose(
     model: nn.Module,
     inputs: Any,

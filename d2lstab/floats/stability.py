@@ -89,36 +89,29 @@ def relative_error(
     x is rounded to the dtype first, and the rounding is not counted as an error. exact: a formula that float64
     computes well, such as the stable one of a pair; the formula itself by default. The error is ∞ where the
     formula gives ∞ or NaN and the exact value is finite, or gives anything but 0 for 0.
-    Raises TypeError unless x is a tensor of floats, ValueError for a dtype outside `FLOAT_FORMATS` and for an operation
-    that the device does not have in this dtype.
+    Raises TypeError unless x and what the formulas make of it are tensors of floats, ValueError for a dtype outside
+    `FLOAT_FORMATS`, for an operation that the device does not have in this dtype and a formula that fails.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         given = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"x of type {given}\nexpected a tensor of floats, in float64 best of all")
     rounded = x.to(describe(dtype).dtype)
-    for given in (formula, exact):
-        _check_formula(given, x)
-    try:
-        computed = formula(rounded).double()
-    except NotImplementedError as error:
-        raise ValueError(
-            f"{name_of(formula)} in {dtype} on {x.device.type}: {str(error).splitlines()[0]}\n"
-            "expected a dtype that this device computes in; emulate others: compute in float32, then round with .to()"
-        ) from error
-    truth = (formula if exact is None else exact)(rounded.double())
+    computed = _evaluated(formula, rounded).double()
+    truth = _evaluated(formula if exact is None else exact, rounded.double())
     error = ((computed - truth) / truth).abs()
     return torch.where(computed == truth, 0.0, error.nan_to_num(nan=torch.inf, posinf=torch.inf))
 
 
-def _check_formula(formula: Formula | None, x: Tensor) -> None:
-    """Raises TypeError for a function that makes no floating tensor of such a one."""
-    if formula is None:
-        return
+def _evaluated(formula: Formula, x: Tensor) -> Tensor:
+    """formula(x). Raises ValueError for what torch cannot compute of it, TypeError if it is no floating tensor."""
     try:
-        made = formula(x.double())
-    except Exception as error:
-        raise TypeError(
-            f"{name_of(formula)} fails on x of shape {tuple(x.shape)}: {error}\nexpected a formula of a tensor"
+        made = formula(x)
+    except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{name_of(formula)} in {x.dtype} on {x.device.type}: {str(error).splitlines()[0]}\n"
+            "expected a dtype that this device computes in, and a formula of such a tensor; emulate others: compute in"
+            " float32, then round with .to()"
         ) from error
     if not isinstance(made, Tensor) or not made.is_floating_point():
         raise TypeError(f"{name_of(formula)} returned {type(made).__name__}\nexpected a floating tensor")
+    return made

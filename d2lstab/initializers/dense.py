@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..signatures import checked
-from .fans import check_weight, fans, not_negative
+from .fans import check_weight, fans, scale_of
 
 
 @checked
@@ -14,7 +14,7 @@ from .fans import check_weight, fans, not_negative
 def normal_(weight: Tensor, *, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """The weight, filled with N(0, std²); the scale ignores its shape. Raises ValueError for a negative std."""
     check_weight(weight)
-    return weight.normal_(0, not_negative(std=std), generator=generator)
+    return weight.normal_(0, scale_of(std=std), generator=generator)
 
 
 @checked
@@ -25,7 +25,7 @@ def xavier_normal_(weight: Tensor, gain: float = 1.0, generator: Generator | Non
     """
     check_weight(weight)
     fans(weight)
-    return nn.init.xavier_normal_(weight, not_negative(gain=gain), generator=generator)
+    return nn.init.xavier_normal_(weight, scale_of(gain=gain), generator=generator)
 
 
 @checked
@@ -36,7 +36,7 @@ def xavier_uniform_(weight: Tensor, gain: float = 1.0, generator: Generator | No
     """
     check_weight(weight)
     fans(weight)
-    return nn.init.xavier_uniform_(weight, not_negative(gain=gain), generator=generator)
+    return nn.init.xavier_uniform_(weight, scale_of(gain=gain), generator=generator)
 
 
 @checked
@@ -48,7 +48,7 @@ def lecun_normal_(weight: Tensor, *, gain: float = 1.0, generator: Generator | N
     Source: LeCun et al. 1998, Efficient BackProp, §4.6.
     """
     check_weight(weight)
-    return weight.normal_(0, not_negative(gain=gain) / sqrt(fans(weight).fan_in), generator=generator)
+    return weight.normal_(0, scale_of(gain=gain) / sqrt(fans(weight).fan_in), generator=generator)
 
 
 @checked
@@ -59,7 +59,7 @@ def lecun_uniform_(weight: Tensor, *, gain: float = 1.0, generator: Generator | 
     Raises what `lecun_normal_` raises.
     """
     check_weight(weight)
-    bound = not_negative(gain=gain) * sqrt(3 / fans(weight).fan_in)
+    bound = scale_of(gain=gain) * sqrt(3 / fans(weight).fan_in)
     return weight.uniform_(-bound, bound, generator=generator)
 
 

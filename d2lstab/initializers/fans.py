@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..arguments import is_number
+from ..arguments import is_number, not_negative
 from ..signatures import checked
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -39,18 +39,15 @@ def check_matrix(weight: Tensor) -> None:
 _LARGEST = 1e30  # of a scale: what is drawn with it still fits float32
 
 
-def not_negative(**given: float) -> float:
+def scale_of(**given: float) -> float:
     """The one named scale. Raises ValueError unless it is a finite number of at least 0."""
-    ((name, value),) = given.items()
-    if not is_number(value) or not 0 <= value < _LARGEST:
-        raise ValueError(f"{name}={value!r}\nexpected a finite number of at least 0, below {_LARGEST:g}")
-    return value
+    return not_negative(below=_LARGEST, **given)
 
 
-def finite_number(**given: float) -> float:
+def signed_scale_of(**given: float) -> float:
     """The one named scale, of either sign. Raises ValueError unless it is a finite number."""
     ((name, value),) = given.items()
-    if not is_number(value) or not -_LARGEST < value < _LARGEST:
+    if not is_number(value) or not abs(value) < _LARGEST:
         raise ValueError(f"{name}={value!r}\nexpected a finite number, below {_LARGEST:g} in size")
     return value
 

@@ -29,12 +29,14 @@ def draw_weight(initializer: Initializer, shape: tuple[int, ...], generator: Gen
     One dtype and one device for the draw, so that a seed means the same weights in every dtype and place.
     Raises TypeError if the initializer does not return a tensor, ValueError if its shape is another.
     """
+    return filled_by(initializer, torch.empty(shape, dtype=torch.float32, device="cpu"), generator)
+
+
+def filled_by(initializer: Initializer, weight: Tensor, generator: Generator | None) -> Tensor:
+    """What the initializer makes of a weight, checked. Raises what `draw_weight` raises."""
     if not callable(initializer):
         raise TypeError(f"initializer={initializer!r}\nexpected a function of a weight, such as he_normal_")
-    weight, name = (
-        torch.empty(shape, dtype=torch.float32, device="cpu"),
-        getattr(initializer, "__name__", repr(initializer)),
-    )
+    name = getattr(initializer, "__name__", repr(initializer))
     try:
         filled = initializer(weight, generator=generator)
     except TypeError as error:
@@ -50,7 +52,7 @@ def draw_weight(initializer: Initializer, shape: tuple[int, ...], generator: Gen
         )
     if filled.shape != weight.shape:
         raise ValueError(
-            f"initializer {name} returned shape {tuple(filled.shape)} for a weight of shape {tuple(shape)}\n"
+            f"initializer {name} returned shape {tuple(filled.shape)} for a weight of shape {tuple(weight.shape)}\n"
             "expected the same shape"
         )
     return filled.detach()

@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..signatures import checked
-from .fans import check_matrix, finite_number
+from .fans import check_matrix, signed_scale_of
 
 
 @checked
@@ -17,7 +17,7 @@ def orthogonal_(weight: Tensor, gain: float = 1.0, generator: Generator | None =
     Source: Saxe et al. 2014, arXiv:1312.6120.
     """
     check_matrix(weight)
-    return nn.init.orthogonal_(weight, finite_number(gain=gain), generator=generator)
+    return nn.init.orthogonal_(weight, signed_scale_of(gain=gain), generator=generator)
 
 
 @checked
@@ -32,7 +32,7 @@ def delta_orthogonal_(weight: Tensor, *, gain: float = 1.0, generator: Generator
     Source: Xiao et al. 2018, arXiv:1806.05393, algorithm 1.
     """
     check_matrix(weight)
-    finite_number(gain=gain)
+    signed_scale_of(gain=gain)
     middle = (slice(None), slice(None), *[size // 2 for size in weight.shape[2:]])
     drawn = orthogonal_(weight.new_empty(weight.shape[:2]), gain=gain, generator=generator)
     weight.zero_()[middle] = drawn

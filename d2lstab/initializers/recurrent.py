@@ -10,7 +10,7 @@ from ..arguments import whole_numbers
 from ..randomness import seeded
 from ..signatures import checked
 from .dense import lecun_normal_
-from .fans import check_matrix, finite_number
+from .fans import check_matrix, signed_scale_of
 from .filling import Initializer, draw_weight
 from .orthogonal import orthogonal_
 
@@ -29,7 +29,7 @@ def identity_recurrent_(weight: Tensor, *, scale: float = 1.0, generator: Genera
     Source: Le, Jaitly and Hinton 2015, arXiv:1504.00941, section 2.
     """
     check_matrix(weight)
-    finite_number(scale=scale)
+    signed_scale_of(scale=scale)
     if weight.dim() != 2 or weight.shape[0] != weight.shape[1]:
         raise ValueError(f"weight of shape {tuple(weight.shape)}\nexpected a square matrix, hidden × hidden")
     return weight.zero_().fill_diagonal_(scale)

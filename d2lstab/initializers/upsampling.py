@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 from ..arguments import whole_numbers
 from ..signatures import checked
 from .dense import he_normal_
-from .filling import Initializer
+from .filling import Initializer, filled_by
 
 
 @checked
@@ -30,13 +30,6 @@ def icnr_(
             f"weight of shape {tuple(weight.shape)} for upscale={upscale}\n"
             f"expected (outputs, inputs, ...) with outputs divisible by upscale² = {copies}"
         )
-    try:
-        kernel = inner(torch.empty_like(weight[::copies]), generator=generator)
-    except TypeError as error:
-        if "generator" not in str(error):
-            raise
-        raise TypeError(f"inner takes no generator: {error}\nexpected an initializer, such as he_normal_") from error
-    if not isinstance(kernel, Tensor):
-        raise TypeError(f"inner returned {type(kernel).__name__}\nexpected the weight it was given, filled")
+    kernel = filled_by(inner, torch.empty_like(weight[::copies]), generator)
     # PixelShuffle takes upscale² channels in a row for one output: each repeated, not the whole list over again.
     return weight.copy_(kernel.repeat_interleave(copies, dim=0))

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ..activations import Activation
+from ..arguments import not_negative
 from ..signatures import checked
 from .maps import pair_mean
-from .quadrature import Moments, Panels, finite, known, moments, moments_at, not_negative, panels_of
+from .quadrature import Moments, Panels, finite, known, moments, moments_at, panels_of
 
 _LENGTHS = torch.logspace(-10, 10, 801, dtype=torch.float64, device="cpu")  # 1 is among them
 

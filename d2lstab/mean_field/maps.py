@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..activations import Activation, check_elementwise
-from ..arguments import whole_numbers
+from ..arguments import not_negative, whole_numbers
 from ..signatures import checked
 from .quadrature import (
     CHUNK,
@@ -19,7 +19,6 @@ from .quadrature import (
     gaussian_mean,
     gaussian_nodes,
     moments_at,
-    not_negative,
     panels_of,
     refined,
     relative,

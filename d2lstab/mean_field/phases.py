@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ..activations import Activation
-from ..arguments import whole_numbers
+from ..arguments import not_negative, whole_numbers
 from ..plotting import Axes, new_axes, theory_line
 from ..results import Result
 from ..signatures import checked
 from .fixed_points import lengths
-from .quadrature import Panels, moments_at, not_negative, panels_of
+from .quadrature import Panels, moments_at, panels_of
 
 _FAR = 200.0  # a logarithm beyond which f is taken as linear or constant
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..activations import Activation, check_elementwise, value_and_slope
+from ..arguments import not_negative
 from ..signatures import checked
 
 REACH = 9.0  # beyond 9 standard deviations the Gaussian is below 1e-18
@@ -213,14 +214,6 @@ def _nearest(x: Tensor, where: Tensor) -> Tensor:
     """Indices at which `where` holds: the 256 whose x is nearest to 0."""
     found = torch.nonzero(where).flatten()
     return found[x[found].abs().argsort()[:256]]
-
-
-def not_negative(**given: float) -> float:
-    """The one named number as a float; ValueError if it is negative or not finite."""
-    ((name, value),) = given.items()
-    if not 0 <= float(value) < torch.inf:
-        raise ValueError(f"{name}={value}\nexpected a finite number of at least 0")
-    return float(value)
 
 
 def _bisect(f: Activation, low: Tensor, high: Tensor, *, of_slope: bool) -> tuple[Tensor, Tensor]:
