@@ -106,11 +106,15 @@ def _evaluated(formula: Formula, x: Tensor) -> Tensor:
     """formula(x). Raises ValueError for what torch cannot compute of it, TypeError if it is no floating tensor."""
     try:
         made = formula(x)
-    except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError) as error:
+        missing = isinstance(error, NotImplementedError)  # an operation, in this dtype
+        expected = (
+            "a dtype that this device computes in; emulate others: compute in float32, then round with .to()"
+            if missing
+            else "a formula of such a tensor"
+        )
         raise ValueError(
-            f"{name_of(formula)} in {x.dtype} on {x.device.type}: {str(error).splitlines()[0]}\n"
-            "expected a dtype that this device computes in, and a formula of such a tensor; emulate others: compute in"
-            " float32, then round with .to()"
+            f"{name_of(formula)} in {x.dtype} on {x.device.type}: {str(error).splitlines()[0]}\nexpected {expected}"
         ) from error
     if not isinstance(made, Tensor) or not made.is_floating_point():
         raise TypeError(f"{name_of(formula)} returned {type(made).__name__}\nexpected a floating tensor")
