@@ -349,13 +349,15 @@ def test_nothing_waits_for_the_device_but_reading_rows_once(name, full, monkeypa
     with Waits(monkeypatch) as waits:
         outputs = model(inputs)
         outputs.abs().sum().backward()
-        alone = waits.count
+        with record(model, full=full):  # finds out, once in a process and on the CPU, where its activations are flat
+            pass
+        waits.count, alone = 0, waits.count
         with record(model, full=full) as signals:
             outputs = model(inputs)
             outputs.abs().sum().backward()
-        assert waits.count == 2 * alone
+        assert waits.count == alone
         rows = signals.rows
-        assert waits.count == 2 * alone + 1
+        assert waits.count == alone + 1
         assert [row.moment for row in signals.rows] == pytest.approx([row.moment for row in rows], nan_ok=True)
     assert any(row.gradient > 0 for row in rows)
 
