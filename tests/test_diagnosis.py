@@ -98,6 +98,20 @@ def normalized() -> nn.Module:
     )
 
 
+def single() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1))
+
+
+def half_of(dropped: float) -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(dropped), nn.Linear(32, 10))
+
+
+def by_hand(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The binary cross-entropy as it stands in books: 0 · log 0 where a sigmoid is 1 to rounding."""
+    p = outputs.sigmoid()
+    return -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
+
+
 # name of the fault → model, inputs, targets, loss, and the optimizer where it takes one
 SICK = {
     "symmetric": lambda: (fresh(constant), X, Y, F.cross_entropy, None),
@@ -125,6 +139,13 @@ SICK = {
         torch.optim.Adam(model.parameters(), 1e-3, eps=1e-8),
     ),
     "overflow": lambda: (half(scaled(network(depth=2), 40.0)), X.half(), Y, lambda o, t: F.cross_entropy(o.float(), t), None),
+    "untrained": lambda: (network(depth=3), X, Y, F.cross_entropy, torch.optim.SGD(network(depth=3).parameters(), 0.1)),
+    "target_shape": lambda: (fresh(lambda: single()), X, X[:, 20], F.mse_loss, None),
+    "squashed_twice": lambda: (nn.Sequential(*network(depth=2).children(), nn.Softmax(1)), X, Y, F.cross_entropy, None),
+    "mixed_samples": lambda: (nn.Sequential(*network(depth=2).children(), nn.LogSoftmax(0)), X, Y, F.nll_loss, None),
+    "modes_differ": lambda: (fresh(lambda: half_of(0.9)), X, Y, F.cross_entropy, None),
+    "imbalanced": lambda: (network(depth=3), X, Y * (torch.arange(64) < 4), F.cross_entropy, None),
+    "singular": lambda: (fresh(lambda: single()), X, (Y[:, None] % 2).float(), by_hand, None),
     "non_finite_forward": lambda: (network(depth=2), X, Y, lambda o, t: o.sum().neg().abs().neg().log(), None),
     "non_finite_backward": lambda: (network(depth=2), X, Y, lambda o, t: (o * 0).sum().sqrt(), None),
 }  # fmt: skip
@@ -207,7 +228,7 @@ def test_the_remedy_names_the_scale_that_the_activation_needs():
     assert "std 0.177 instead of 0.527" in finding.remedy  # √(2/64)
 
 
-REPAIRABLE = ["symmetric", "dead", "batch_statistics", "target_scale", "input_scale", "saturated", "exploding", "vanishing", "blind", "chaotic", "output_scale", "checkerboard"]  # fmt: skip
+REPAIRABLE = ["squashed_twice", "symmetric", "dead", "batch_statistics", "target_scale", "input_scale", "saturated", "exploding", "vanishing", "blind", "chaotic", "output_scale", "checkerboard"]  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", REPAIRABLE)

@@ -97,11 +97,11 @@ def test_a_deep_network_that_only_learns_by_heart_is_not_healthy(gain):
 
 
 SQUASHED = {
-    "softmax before cross-entropy": (lambda: nn.Softmax(1), F.cross_entropy, Y, 10, "target_scale"),
-    "softmax over the batch": (lambda: nn.Softmax(0), F.cross_entropy, Y, 10, "target_scale"),
+    "softmax before cross-entropy": (lambda: nn.Softmax(1), F.cross_entropy, Y, 10, "squashed_twice"),
+    "softmax over the batch": (lambda: nn.Softmax(0), F.cross_entropy, Y, 10, "mixed_samples"),
     "softmax before the log of it": (lambda: nn.Softmax(1), lambda p, t: F.nll_loss(p.log(), t), Y, 10, "healthy"),
     "sigmoid before a loss of logits": (
-        nn.Sigmoid, F.binary_cross_entropy_with_logits, (Y % 2).float()[:, None], 1, "target_scale",
+        nn.Sigmoid, F.binary_cross_entropy_with_logits, (Y % 2).float()[:, None], 1, "squashed_twice",
     ),
     "sigmoid before a loss of probabilities": (nn.Sigmoid, F.binary_cross_entropy, (Y % 2).float()[:, None], 1, "healthy"),
 }  # fmt: skip
@@ -113,7 +113,7 @@ def test_probabilities_are_a_fault_for_a_loss_that_takes_logits_and_for_no_other
     model = fresh(lambda: nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, outputs), last()))
     report = diagnose(model, X, targets, loss)
     assert report.verdict == verdict
-    if verdict != "healthy":
+    if verdict == "squashed_twice":
         assert report.repaired().after.verdict == "healthy"
 
 

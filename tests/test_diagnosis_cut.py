@@ -95,7 +95,7 @@ def told(model: nn.Module):
 @pytest.mark.parametrize("name", CUT)
 def test_a_layer_whose_gradient_is_cut_off_is_named(name, seed):
     finding = told(fresh(CUT[name], seed)).findings[0]
-    assert (finding.fault, finding.layer, finding.severity) == ("vanishing", "body.0", "warning")
+    assert (finding.fault, finding.layer, finding.severity) == ("untrained", "body.0", "warning")
     assert "body.0 is exactly 0 or missing, and so for 1 more" in finding.evidence
     assert "detach" in finding.remedy
 

@@ -74,9 +74,11 @@ def test_the_models_own_error_passes_through_and_names_the_layer():
     assert all(torch.equal(before[name], value) for name, value in broken.state_dict().items())
 
 
-def test_the_optimizer_of_another_model_is_refused():
-    with pytest.raises(ValueError, match="SGD holds no parameter of this Sequential\nexpected the optimizer"):
-        diagnose(model(), INPUTS, optimizer=torch.optim.SGD(model().parameters(), lr=0.1))
+def test_the_optimizer_of_another_model_is_the_verdict():
+    report = diagnose(model(), INPUTS, TARGETS, optimizer=torch.optim.SGD(model().parameters(), lr=0.1))
+    assert (report.verdict, report.findings[0].severity) == ("untrained", "fault")
+    assert "the SGD holds no parameter of this Sequential" in report.findings[0].evidence
+    assert "after the model was made" in report.findings[0].remedy
 
 
 def test_inputs_on_another_device_are_refused_before_the_model_runs():

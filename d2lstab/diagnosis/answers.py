@@ -45,14 +45,14 @@ def gain(subject: Subject, outputs: Any, loss: float) -> float:
     return 1 - loss / of_mean if of_mean > 0 else nan
 
 
-def level(subject: Subject, outputs: Any, constant: Callable[[Tensor], Tensor]) -> float:
-    """The loss with a constant in place of each floating output; NaN where the loss does not take it."""
+def level(subject: Subject, outputs: Any, other: Callable[[Tensor], Tensor]) -> float:
+    """The loss with something else in place of each floating output; NaN where the loss does not take it."""
     if subject.loss is None or subject.targets is None:
         return nan
     # A loss that wants more than tensors has no level of chance, and should not grumble about it either.
     with torch.no_grad(), suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return float(subject.loss_of(each_tensor(lambda each: constant(each) if _counts(each) else each, outputs)))
+        return float(subject.loss_of(each_tensor(lambda each: other(each) if _counts(each) else each, outputs)))
     return nan
 
 

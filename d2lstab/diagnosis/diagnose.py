@@ -87,7 +87,7 @@ def gathered(subject: Subject) -> Evidence:
         evidence.broken, evidence.origin = "backward", backward_origin(subject)
     else:
         evidence.forget_gradients()
-        evidence.trial = evidence.tried() if subject.optimizer is not None else None
+        evidence.trial = evidence.tried() if subject.held else None  # else no step changes anything
         # A loss of outputs alone cannot tell samples apart.
         loss = subject.loss if subject.targets is not None else None
         evidence.trainability = trainability(subject.model, (subject.inputs, subject.keywords), subject.targets, loss)

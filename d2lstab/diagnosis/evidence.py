@@ -20,6 +20,7 @@ from .trainability import Trainability
 from .trial import LONG, SHORT, Trial, attempt
 
 NOT_MEASURED = Trainability(nan, nan, note="a pass is not finite")
+_MOST_STEPS = 4  # a zero head, a zero gate, a zero layer in a block, and one more
 
 
 @dataclass
@@ -39,11 +40,8 @@ class Evidence:
 
     @cached_property
     def look(self) -> Look:
-        """The first look, or the second, after a small step: a weight that is 0 hides all that lies behind it."""
-        blocked = spread(self.first.output, self.subject.batch) == 0 or any(
-            gradient is not None and not gradient.any() for gradient in self.first.gradients.values()
-        )
-        again = after_small_step(self.subject, self.first) if blocked else self.first
+        """The first look, or one after small steps: a weight that is 0 hides all that lies behind it."""
+        again = after_small_steps(self.subject, self.first)
         return again if isfinite(again.loss) else self.first
 
     @cached_property
@@ -125,7 +123,7 @@ class Evidence:
         return [
             name
             for name, gradient in gradients.items()
-            if gradient is not None and are_copies(named[name]) and are_copies(gradient)
+            if gradient is not None and gradient.any() and are_copies(named[name]) and are_copies(gradient)
         ]
 
     @cached_property
@@ -154,22 +152,41 @@ class Evidence:
         return dict(named_modules(self.subject.model))
 
 
-def after_small_step(subject: Subject, look: Look) -> Look:
-    """A second look, each parameter moved down its gradient by a tenth of the size such a parameter usually has."""
-    named = dict(subject.model.named_parameters())
-    with torch.no_grad():
-        for name, gradient in look.gradients.items():
-            if gradient is None or not gradient.any() or not gradient.isfinite().all():
-                continue
-            parameter = named[name]
-            usual = 1 / sqrt(max(1, parameter[0].numel())) if parameter.dim() > 1 else 0.1
-            size = max(float(norm(parameter)) / sqrt(parameter.numel()), usual)
-            direction = gradient / gradient.abs().max()  # its square would underflow
-            parameter.sub_(direction * (0.1 * size * sqrt(direction.numel()) / norm(direction)).to(parameter.dtype))
+def after_small_steps(subject: Subject, look: Look) -> Look:
+    """Another look, after as many small steps as there are zeros one behind the other; the same where there are none."""
+    hidden = _hidden(subject, look)
     try:
-        return examine(subject)
+        for _ in range(_MOST_STEPS):
+            if not hidden:
+                break
+            _step(subject, look)
+            look, before = examine(subject), hidden
+            hidden = _hidden(subject, look)
+            if not isfinite(look.loss) or hidden >= before:
+                break
     finally:
         subject.restore()
+    return look
+
+
+def _hidden(subject: Subject, look: Look) -> set[str]:
+    """What nothing is known of: parameters whose gradient is 0 everywhere, and "" where all samples look the same."""
+    names = {name for name, gradient in look.gradients.items() if gradient is not None and not gradient.any()}
+    return names | ({""} if spread(look.output, subject.batch) == 0 else set())
+
+
+@torch.no_grad()
+def _step(subject: Subject, look: Look) -> None:
+    """Each parameter moved down its gradient by a tenth of the size such a parameter usually has."""
+    named = dict(subject.model.named_parameters())
+    for name, gradient in look.gradients.items():
+        if gradient is None or not gradient.any() or not gradient.isfinite().all():
+            continue
+        parameter = named[name]
+        usual = 1 / sqrt(max(1, parameter[0].numel())) if parameter.dim() > 1 else 0.1
+        size = max(float(norm(parameter)) / sqrt(parameter.numel()), usual)
+        direction = gradient / gradient.abs().max()  # its square would underflow
+        parameter.sub_(direction * (0.1 * size * sqrt(direction.numel()) / norm(direction)).to(parameter.dtype))
 
 
 def are_copies(tensor: Tensor) -> bool:

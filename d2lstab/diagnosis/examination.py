@@ -1,15 +1,23 @@
 """One look at a network: its outputs, loss, signals and gradients on one batch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..recording import Signals, record
+from ..recording.statistics import tensors_in
 from .answers import each_tensor
 from .attention import Gaze, gazes_of
 from .borrowing import reseed
 from .subject import Subject, floating, fresh_inputs
+
+_MOVING = (
+    "View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Permute", "TBackward", "Select", "Slice",
+    "Expand", "Clone", "Alias", "ToCopy", "Split", "Unbind",
+)  # fmt: skip
 
 
 @dataclass
@@ -22,6 +30,8 @@ class Look:
     signals: Signals
     gradients: dict[str, Tensor | None]  # by parameter; None where the loss does not depend on it
     gazes: list[Gaze] = field(default_factory=list)  # one for each call of attention
+    maker: str = ""  # the operation that made the first floating output, what only moves entries left out
+    strangers: tuple[Tensor, ...] = ()  # trained tensors behind the outputs that are no parameters of the model
 
 
 def examine(subject: Subject) -> Look:
@@ -41,11 +51,36 @@ def _look(subject: Subject) -> Look:
     with record(subject.model, full=True) as signals:
         with gazes_of(subject.model) as gazes:
             outputs = subject.forward(inputs, keywords)
+        maker, strangers = behind(outputs, [*subject.model.parameters(), *leaves])
         loss = subject.checked_loss(outputs)
         named = {name: each for name, each in subject.model.named_parameters() if each.requires_grad}
         found = gradients_of(subject, loss, [*named.values(), *leaves])
     told = each_tensor(Tensor.detach, outputs)
-    return Look(floating(outputs), told, float(loss.detach()), signals, dict(zip(named, found)), gazes.found)
+    gradients = dict(zip(named, found))
+    return Look(floating(outputs), told, float(loss.detach()), signals, gradients, gazes.found, maker, strangers)
+
+
+def behind(outputs: Any, known: Iterable[Tensor]) -> tuple[str, tuple[Tensor, ...]]:
+    """The operation that made the first floating output, and the trained tensors behind any that are not known.
+
+    Operations that only move entries, such as view, are looked through. "" and () where there is no graph.
+    """
+    made = [each for each in tensors_in(outputs) if each.is_floating_point() and each.grad_fn is not None]
+    node = made[0].grad_fn if made else None
+    while node is not None and node.name().rstrip("0123456789").startswith(_MOVING):
+        node = node.next_functions[0][0] if node.next_functions else None
+    known_ids, seen, found = {id(each) for each in known}, set(), {}
+    waiting = [each.grad_fn for each in made]
+    while waiting:
+        step = waiting.pop()
+        if step is None or id(step) in seen:
+            continue
+        seen.add(id(step))
+        leaf = getattr(step, "variable", None)  # of what adds up the gradients of a leaf
+        if leaf is not None and id(leaf) not in known_ids:
+            found[id(leaf)] = leaf
+        waiting += [each for each, _ in step.next_functions]
+    return (node.name() if node is not None else ""), tuple(found.values())
 
 
 def loss_now(subject: Subject) -> float:

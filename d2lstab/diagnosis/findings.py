@@ -15,6 +15,10 @@ FAULTS: dict[str, str] = {
     "non_finite_backward": "outputs and loss are finite, but gradients are infinite or NaN",
     "overflow": "numbers leave the range of the low-precision format they are kept in",
     "underflow": "numbers, or updates, are too small for the format and are rounded away",
+    "untrained": "parameters that the loss depends on are never changed: no gradient, or no optimizer, reaches them",
+    "target_shape": "the loss compares every output with every target, for their shapes differ",
+    "squashed_twice": "probabilities are given to a loss that takes logits",
+    "mixed_samples": "what is answered to one sample depends on the others of its batch",
     "symmetric": "units of a layer are copies of each other, in weights and in gradients",
     "dead": "rectifiers are 0 for every sample, and so are their gradients",
     "batch_statistics": "normalization takes its statistics from too few samples",
@@ -29,10 +33,17 @@ FAULTS: dict[str, str] = {
     "step_too_large": "steps of this optimizer raise the loss, or lower it far less than smaller ones",
     "step_too_small": "a thousand steps of this optimizer would hardly change the loss",
     "checkerboard": "upsampling treats neighbouring output pixels differently",
+    "modes_differ": "in evaluation the network is another one than in training",
+    "imbalanced": "one answer is right for nearly every sample, so that nothing has to be learnt of the inputs",
+    "singular": "a formula is finite now, and infinite or NaN where training leads",
 }
 
 # What each fault brings about: of two findings, the one that explains the other is the root.
 EXPLAINS: dict[str, set[str]] = {
+    "untrained": {"symmetric", "vanishing", "blind", "dead", "step_too_small"},
+    "target_shape": {"blind", "vanishing", "step_too_large", "step_too_small", "target_scale"},
+    "squashed_twice": {"vanishing", "blind", "step_too_small", "saturated"},
+    "mixed_samples": {"vanishing", "blind", "chaotic", "batch_statistics"},
     "symmetric": {"vanishing", "blind", "exploding", "output_scale", "dead"},
     "dead": {"vanishing", "blind", "step_too_small"},
     "batch_statistics": {"blind"},

@@ -69,6 +69,12 @@ class Subject:
             private.grad = None
 
     @property
+    def held(self) -> set[int]:
+        """The ids of the parameters, as the caller has them, that the optimizer holds."""
+        groups = self.optimizer.param_groups if self.optimizer is not None else []
+        return {id(each) for group in groups for each in group["params"]} & set(map(id, self.originals))
+
+    @property
     def batch(self) -> int | None:
         """The number of samples: the length of the first input."""
         found = [tensor for tensor in tensors_in((self.inputs, self.keywords)) if tensor.dim()]
@@ -90,13 +96,6 @@ def subject_of(
     if not any(each.requires_grad for each in parameters):
         what = "no parameter requires grad" if parameters else "it has no parameters"
         raise ValueError(f"{type(model).__name__} cannot be trained: {what}\nexpected at least one that does")
-    if optimizer is not None:
-        its = {id(each) for group in optimizer.param_groups for each in group["params"]}
-        if not its & {id(each) for each in parameters}:
-            raise ValueError(
-                f"{type(optimizer).__name__} holds no parameter of this {type(model).__name__}\n"
-                "expected the optimizer of this model, made after the model was moved or copied"
-            )
     subject = Subject(model, arguments, keywords, targets, loss, optimizer, tuple(parameters))
     if loss is None and targets is not None:
         with borrowed(model):

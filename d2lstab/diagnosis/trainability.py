@@ -15,6 +15,7 @@ from ..plotting import Axes, line_with_band, new_axes
 from ..randomness import seed_streams, streams_kept
 from ..recording.statistics import tensors_in
 from ..results import Result
+from .operations import Operations
 from .rehearsal import MakeOptimizer, Rehearsal, outcomes, rehearsal
 from .tangent import independent_directions, tangent_kernel
 
@@ -158,11 +159,9 @@ def _planned(whole: Rehearsal) -> tuple[_Plan, Rehearsal]:
 
 def _operations(tried: Rehearsal) -> int:
     """The multiplications and additions of one pass forward, as far as torch counts them."""
-    from torch.utils.flop_counter import FlopCounterMode  # which imports a compiler
-
-    with FlopCounterMode(display=False) as counted, torch.no_grad():
+    with Operations() as operations, torch.no_grad():
         tried.loss(tried.outputs(*tried.numbers()), tried.targets)
-    return counted.get_total_flops()
+    return operations.total
 
 
 def _quantities(tried: Rehearsal, trial: _Trial, samples: int) -> tuple[dict[str, float], float]:

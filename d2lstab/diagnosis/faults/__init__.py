@@ -4,18 +4,24 @@ from collections.abc import Callable
 
 from ..evidence import Evidence
 from ..findings import Finding
+from .balance import imbalanced
 from .chaotic import chaotic
-from .cut import cut_off
 from .death import dead
 from .depth import exploding, untrainable, vanishing
+from .mixing import mixed_samples
+from .modes import modes_differ
 from .non_finite import non_finite
 from .normalization import batch_statistics
+from .pairing import target_shape
 from .precision import overflow, underflow
 from .saturation import saturated
 from .scale import input_scale, output_scale, target_scale
+from .singular import singular
+from .squashing import squashed_twice
 from .steps import step_too_large, step_too_small
 from .symmetry import symmetric
 from .time import forgetting
+from .untrained import cut_off, untrained
 from .upsampling import checkerboard
 
 __all__ = ["LAST_RULES", "RULES", "Rule"]
@@ -26,6 +32,10 @@ RULES: tuple[Rule, ...] = (
     non_finite,
     overflow,
     underflow,
+    untrained,
+    target_shape,
+    squashed_twice,
+    mixed_samples,
     symmetric,
     dead,
     batch_statistics,
@@ -39,6 +49,9 @@ RULES: tuple[Rule, ...] = (
     step_too_large,
     step_too_small,
     checkerboard,
+    modes_differ,
+    imbalanced,
+    singular,
 )
 
 # Asked where these find nothing.

@@ -3,13 +3,12 @@
 from math import isnan, sqrt
 
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from ...recording import SignalRow
-from ..answers import level, spread
+from ..answers import spread
 from ..evidence import Evidence
 from ..findings import Finding
-from ..repairs import answering, output_rescaled, standardized, without_last
+from ..repairs import answering, output_rescaled, standardized
 
 _BOUNDED = {
     "Sigmoid": (0.0, 1.0),
@@ -24,45 +23,6 @@ _HOPELESS = 500  # a first loss so many times that of a constant answer is rarel
 
 def target_scale(evidence: Evidence) -> Finding | None:
     """Targets that the output's activation cannot reach, or thousands of times larger than the outputs."""
-    return _squashed_twice(evidence) or _out_of_range(evidence)
-
-
-def _squashed_twice(evidence: Evidence) -> Finding | None:
-    """Probabilities given to a loss that takes logits: even certain and right answers have a large loss."""
-    last, output, targets = evidence.rows[-1], evidence.first.output, evidence.subject.targets
-    if last.kind not in ("Softmax", "Sigmoid") or output is None or last.shape != tuple(output.shape):
-        return None
-    right = _right_probabilities(output, targets)
-    if right is None or not isinstance(evidence.first.outputs, Tensor):
-        return None
-    least = level(evidence.subject, output, lambda _: right)
-    if not least > 0.3 * evidence.chance:
-        return None
-    return Finding(
-        "target_scale",
-        last.label,
-        f"certain and right answers of this {last.kind} have the loss {least:.3g}, a constant answer {evidence.chance:.3g}; "
-        "0 is expected: the loss takes logits, and squashes once more",
-        f"drop the {last.kind} after the last layer: nn.CrossEntropyLoss and nn.BCEWithLogitsLoss take logits",
-        least,
-        0.0,
-        severity="fault" if evidence.trains < 0.5 else "warning",
-        repairs=(without_last,),
-    )
-
-
-def _right_probabilities(output: Tensor, targets) -> Tensor | None:
-    """1 for the right class and 0 for others; None where targets are neither classes nor zeros and ones."""
-    if not isinstance(targets, Tensor):
-        return None
-    if targets.is_floating_point():
-        binary = targets.shape == output.shape and bool(((targets == 0) | (targets == 1)).all())
-        return targets.to(output.dtype) if binary else None
-    fits = output.dim() == 2 and targets.shape == output.shape[:1] and int(targets.max()) < output.shape[1]
-    return one_hot(targets.long(), output.shape[1]).to(output.dtype) if fits and int(targets.min()) >= 0 else None
-
-
-def _out_of_range(evidence: Evidence) -> Finding | None:
     targets, output = evidence.subject.targets, evidence.first.output
     if (
         not isinstance(targets, Tensor)
@@ -115,7 +75,7 @@ def input_scale(evidence: Evidence) -> Finding | None:
     size = float(x.double().square().mean().sqrt())
     moving = spread(x, evidence.subject.batch)
     felt = evidence.sensitivity(rows[0])
-    too_large = size > 20 and (felt > 40 or _above_chance(evidence) > 5)
+    too_large = (size > 20 and (felt > 40 or _above_chance(evidence) > 5)) or (size > 5 and felt > 80)
     too_small = size < 0.05 and (rows[0].variation < 0.1 or felt < 0.05)
     off_centre = moving < 0.15 and size > 1 and rows[0].variation < 0.1
     if not (too_large or too_small or off_centre):

@@ -1,0 +1,142 @@
+"""Samples of a batch that are not left alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...recording.statistics import tensors_in
+from ..answers import each_tensor
+from ..borrowing import reseed
+from ..evidence import Evidence
+from ..findings import Finding
+from ..subject import Subject, floating, fresh_inputs
+
+_SUM = 1e-2  # by how much what is normalized may miss 1
+_FELT = 1e-3  # of the outputs' size
+_FEWEST = 4  # samples
+
+
+def mixed_samples(evidence: Evidence) -> Finding | None:
+    """Answers that change when another sample of the batch does: a softmax over samples, a batch taken for a sequence.
+
+    Batch normalization in training mode does so by design, and is set to evaluation for this question; so do graphs,
+    whose nodes make one sample.
+    """
+    output, targets, batch = evidence.first.output, evidence.subject.targets, evidence.subject.batch
+    if output is None or batch is None or batch < _FEWEST or not isinstance(targets, Tensor) or output.dim() < 2:
+        return None
+    if len(output) != batch or not targets.dim() or len(targets) != batch:
+        return None
+    return _over_samples(output, targets, evidence) or _influence(evidence, batch)
+
+
+def _over_samples(output: Tensor, targets: Tensor, evidence: Evidence) -> Finding | None:
+    """A softmax whose sum is 1 along an axis that is not that of the classes."""
+    maker = evidence.first.maker
+    if "Softmax" not in maker:
+        return None
+    values = output.double().exp() if "Log" in maker else output.double()
+    ones = {axis for axis in range(output.dim()) if float((values.sum(axis) - 1).abs().max()) < _SUM}
+    if len(ones) != 1 or targets.is_floating_point() or targets.dim() != output.dim() - 1:
+        return None
+    (axis,) = ones
+    rest = [size for place, size in enumerate(output.shape) if place != axis]
+    if axis and (list(targets.shape) == rest or output.shape[axis] == 1):
+        return None
+    what = "the samples of a batch" if axis == 0 else f"axis {axis}, on which are positions"
+    return Finding(
+        "mixed_samples",
+        evidence.rows[-1].label if evidence.rows else "",
+        f"the softmax at the end is over {what}: the outputs of shape {tuple(output.shape)} sum to 1 along axis {axis}; "
+        "along the classes they are expected to",
+        "softmax over the classes, dim=-1, or dim=1 of (batch, classes, …)",
+        axis,
+        output.dim() - 1,
+    )
+
+
+def _influence(evidence: Evidence, batch: int) -> Finding | None:
+    """Another finding where the outputs of other samples move with one."""
+    subject = evidence.subject
+    if _is_graph(subject, batch) or (evidence.first.output is not None and batch in evidence.first.output.shape[1:]):
+        return None
+    moved = _moved(subject, batch, 0)
+    if moved is None or moved == 0 or (_time_may_be_first(evidence) and _moved(subject, batch, 1) == 0):
+        return None
+    return Finding(
+        "mixed_samples",
+        "",
+        f"when one sample is exchanged for another, the outputs of {moved} of the {batch - 1} others change; 0 are expected",
+        "batch_first=True in recurrent layers and attention given (batch, time, features); permute instead of view; "
+        "no mean, norm or softmax over axis 0",
+        moved,
+        0,
+        severity="fault" if 2 * moved >= batch else "warning",
+    )
+
+
+def _moved(subject: Subject, batch: int, axis: int) -> int | None:
+    """How many others' outputs change, when the middle entry of an axis of the inputs does; None if not measured."""
+    place: dict[str, int] = {}
+
+    def exchanged(each: Tensor) -> Tensor:
+        if each.dim() <= axis or len(each) != batch:
+            return each
+        place["at"], other = each.shape[axis] // 2, each.shape[axis] // 2 - 1
+        made = each.clone()
+        made.select(axis, place["at"]).copy_(each.select(axis, other))
+        return made
+
+    with torch.no_grad(), suppress(Exception), _by_their_own_statistics(subject.model):
+        pair = [_output(subject, f) for f in (Tensor.clone, exchanged)]
+        before, after = pair
+        if before is None or after is None or before.shape != after.shape or not place:
+            return None
+        change = (after.double() - before.double()).abs().movedim(axis, 0).flatten(1).amax(1)
+        size = float(before.double().square().mean().sqrt())
+        others = [float(each) for k, each in enumerate(change) if k != place["at"]]
+        own = float(change[place["at"]])
+        return sum(each > _FELT * size for each in others) if own > 0 else None
+    return None
+
+
+def _output(subject: Subject, f) -> Tensor | None:
+    reseed(subject.model)
+    _, inputs, keywords = fresh_inputs(subject)
+    return floating(subject.forward(each_tensor(f, inputs), each_tensor(f, keywords)))
+
+
+@contextmanager
+def _by_their_own_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch normalization as in evaluation: there it does not mix, in training it is meant to."""
+    changed = [each for each in model.modules() if "BatchNorm" in type(each).__name__ and each.training]
+    try:
+        for each in changed:
+            each.training = False
+        yield
+    finally:
+        for each in changed:
+            each.training = True
+
+
+def _is_graph(subject: Subject, batch: int) -> bool:
+    """Whether a matrix of samples by samples, or a list of edges, comes with the inputs or is kept in the model."""
+    kept: list[Any] = [each for module in subject.model.modules() for each in vars(module).values()]
+    buffers = list(subject.model.buffers())
+    return any(
+        each.layout is not torch.strided
+        or each.shape[-2:] == (batch, batch)
+        or (each.dim() == 2 and 2 in each.shape and not each.is_floating_point() and not each.is_complex())
+        for each in tensors_in((subject.inputs, subject.keywords, buffers, kept))
+        if not isinstance(each, nn.Parameter)
+    )
+
+
+def _time_may_be_first(evidence: Evidence) -> bool:
+    """Whether the targets have two leading axes like the inputs, so that the second may be that of the samples."""
+    x, targets = evidence.input, evidence.subject.targets
+    x = x if x is not None else next(iter(tensors_in((evidence.subject.inputs, evidence.subject.keywords))), None)
+    return x is not None and x.dim() > 1 and targets.dim() > 1 and x.shape[:2] == targets.shape[:2]

@@ -1,0 +1,137 @@
+"""Parameters that the loss depends on, and that nothing will change."""
+
+import torch
+from torch import Tensor, nn
+
+from ...randomness import seeded
+from ...recording.statistics import norm
+from ..evidence import Evidence
+from ..examination import loss_now
+from ..expectation import LAYERS
+from ..findings import Finding
+
+_CHANGE, _LEAST = 0.3, 1e-5  # of the weights, and of the loss
+
+
+def untrained(evidence: Evidence) -> Finding | None:
+    """Trained tensors that the optimizer or the model does not hold, or that are zeros which keep each other there."""
+    return _held_by_none(evidence) or _unregistered(evidence) or _zeros(evidence)
+
+
+def cut_off(evidence: Evidence) -> Finding | None:
+    """Trained layers without any gradient, even after a small step, whose weights matter for the loss."""
+    called = {row.name: row.label for row in evidence.seen_again}
+    layers = {
+        name: module.weight
+        for name, module in evidence.modules.items()
+        if name in called and isinstance(module, LAYERS) and f"{name}.weight" in evidence.untouched
+    }
+    if not layers:
+        return None
+    change = _change_of_loss(evidence, {weight: _CHANGE * _size(weight) for weight in layers.values()})
+    if not change > _LEAST:
+        return None
+    first = called[next(iter(layers))]
+    more = f", and so for {len(layers) - 1} more" if len(layers) > 1 else ""
+    return Finding(
+        "untrained",
+        first,
+        f"the loss changes by {change:.1g} of itself when weights change by {_CHANGE:.0%}, but the gradient of "
+        f"{first} is exactly 0 or missing{more}; a gradient is expected",
+        "look behind it for .detach(), .data, torch.no_grad, torch.tensor(h), round, argmax, a comparison, or a reentrant "
+        "checkpoint whose inputs need no gradient; where that is meant, requires_grad_(False)",
+        change,
+        severity="warning",
+    )
+
+
+def _held_by_none(evidence: Evidence) -> Finding | None:
+    """Parameters with a gradient that the optimizer given has not: all of them, or some."""
+    subject = evidence.subject
+    if subject.optimizer is None:
+        return None
+    named = zip(dict(subject.model.named_parameters()), subject.originals)
+    trained = [(name, each) for name, each in named if each.requires_grad and name not in evidence.untouched]
+    missed = [(name, each) for name, each in trained if id(each) not in subject.held]
+    if not missed:
+        return None
+    kind, numbers = type(subject.optimizer).__name__, sum(each.numel() for _, each in missed)
+    whole = len(missed) == len(trained)
+    names = ", ".join(name for name, _ in missed[:3]) + (", …" if len(missed) > 3 else "")
+    told = (
+        f"no parameter of this {type(subject.model).__name__}"
+        if whole
+        else f"{len(missed)} of {len(trained)} parameters not"
+    )
+    return Finding(
+        "untrained",
+        missed[0][0].rpartition(".")[0],
+        f"the {kind} holds {told}: {numbers:,} numbers ({names}) have a gradient, and no step changes them",
+        f"make the {kind} of model.parameters() after the model was made, moved, copied and completed; "
+        "where that is meant, requires_grad_(False)",
+        len(missed),
+        0,
+        severity="fault" if whole else "warning",
+    )
+
+
+def _unregistered(evidence: Evidence) -> Finding | None:
+    """Tensors behind the outputs that are trained and are not among the model's parameters."""
+    optimizer = evidence.subject.optimizer
+    held = [each for group in optimizer.param_groups for each in group["params"]] if optimizer is not None else []
+    missed = [
+        each for each in evidence.first.strangers
+        if not any(each is other or (each.shape == other.shape and torch.equal(each, other)) for other in held)
+    ]  # fmt: skip
+    if not missed:
+        return None
+    shapes = ", ".join("×".join(map(str, each.shape)) or "1" for each in missed[:3]) + (
+        ", …" if len(missed) > 3 else ""
+    )
+    return Finding(
+        "untrained",
+        "",
+        f"{len(missed)} tensors that require a gradient ({shapes}) are used, and model.parameters() has none of them: "
+        "no optimizer is given them",
+        "nn.ModuleList or nn.ModuleDict instead of a list or dict of layers, nn.Parameter instead of a tensor",
+        len(missed),
+        0,
+    )
+
+
+def _zeros(evidence: Evidence) -> Finding | None:
+    """Parameters that are 0 and have no gradient, because what they are multiplied with is 0 for the same reason."""
+    named = dict(evidence.subject.model.named_parameters())
+    zeros = {name: named[name] for name in evidence.untouched if named[name].dim() > 1 and not named[name].any()}
+    if len(zeros) < 2:
+        return None
+    change = _change_of_loss(evidence, {each: 0.3 / max(1, each[0].numel()) ** 0.5 for each in zeros.values()})
+    if not change > _LEAST:
+        return None
+    first, *_, last = sorted(zeros, key=list(named).index)
+    return Finding(
+        "untrained",
+        first.rpartition(".")[0],
+        f"{len(zeros)} weights are 0 and have a gradient of exactly 0 ({first} … {last}), while the loss changes by "
+        f"{change:.1g} of itself when they all do: each waits for another to move",
+        "draw one factor of each product at random, and leave only the other at 0",
+        len(zeros),
+        0,
+    )
+
+
+def _size(weight: Tensor) -> float:
+    return float(norm(weight.detach())) / weight.numel() ** 0.5
+
+
+def _change_of_loss(evidence: Evidence, sizes: dict[nn.Parameter, float]) -> float:
+    """The relative change of the loss when these change at random, each by so much."""
+    subject, generator = evidence.subject, seeded(0)
+    before = loss_now(subject)
+    try:
+        with torch.no_grad():
+            for weight, size in sizes.items():
+                weight.add_(torch.randn(weight.shape, generator=generator, device="cpu").to(weight) * size)
+        return abs(loss_now(subject) - before) / evidence.scale
+    finally:
+        subject.restore()

@@ -1,0 +1,378 @@
+"""Faults that people report most and that no number of a layer shows: each beside what is meant to be so."""
+
+from importlib import import_module
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from d2lstab import diagnose, normal, seeded
+from d2lstab.diagnosis.evidence import NOT_MEASURED
+from tests.test_diagnosis import X, Y, by_hand, default, fresh, half_of, network, single
+
+module = import_module("d2lstab.diagnosis.diagnose")  # the package has a function of that name
+BINARY = (Y % 2).float()[:, None]
+SEQUENCES = normal(16, 12, 5, generator=seeded(0))
+
+
+def told(model: nn.Module, inputs=X, targets=Y, loss=None, optimizer=None) -> list[str]:
+    """The faults found, without the forecast, which they do not need."""
+    with patch.object(module, "trainability", lambda *_: NOT_MEASURED):
+        return [each.fault for each in diagnose(model, inputs, targets, loss, optimizer=optimizer).findings]
+
+
+# Never changed
+
+
+class InAList(nn.Module):
+    """Layers in a list, of torch's kind or of Python's."""
+
+    def __init__(self, kind=list):
+        super().__init__()
+        self.layers = kind([nn.Linear(64, 64), nn.Linear(64, 64)])
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x).relu()
+        return self.head(x)
+
+
+class Adapted(nn.Module):
+    """A frozen layer with a product of two narrow ones beside it."""
+
+    def __init__(self, first: float, second: float):
+        super().__init__()
+        self.base, self.a, self.b = nn.Linear(64, 10), nn.Linear(64, 4, bias=False), nn.Linear(4, 10, bias=False)
+        self.base.requires_grad_(False)
+        for layer, scale in ((self.a, first), (self.b, second)):
+            nn.init.normal_(layer.weight, std=0.1).data.mul_(scale)
+
+    def forward(self, x):
+        return self.base(x) + self.b(self.a(x))
+
+
+def test_layers_in_a_plain_list_are_nobodys_parameters():
+    assert told(fresh(InAList))[0] == "untrained"
+    assert told(fresh(lambda: InAList(nn.ModuleList))) == []
+
+
+def test_a_tensor_that_the_optimizer_was_given_is_trained():
+    model = fresh(InAList)
+    loose = [each for layer in model.layers for each in layer.parameters()]
+    assert told(model, optimizer=torch.optim.Adam([*model.parameters(), *loose], 1e-3)) == []
+    assert told(model, optimizer=torch.optim.Adam(model.parameters(), 1e-3))[0] == "untrained"
+
+
+def test_an_optimizer_of_a_part_is_a_warning_and_frozen_parts_are_not_missed():
+    model = network(depth=3)
+    part = torch.optim.SGD(model.output.parameters(), 0.1)
+    report = diagnose(model, X, Y, optimizer=part)
+    assert [(each.fault, each.severity) for each in report.findings] == [("untrained", "warning")]
+    assert "6 of 8 parameters not" in report.findings[0].evidence
+    for name, each in model.named_parameters():
+        each.requires_grad_(name.startswith("output"))
+    assert told(model, optimizer=part) == []
+
+
+def test_two_factors_at_zero_keep_each_other_there_and_one_does_not():
+    assert told(fresh(lambda: Adapted(0, 0)))[0] == "untrained"
+    assert told(fresh(lambda: Adapted(1, 0))) == []
+    assert told(fresh(lambda: Adapted(0, 1))) == []
+
+
+class Gated(nn.Module):
+    """Residual blocks whose second layer begins at 0, under a head that does too, as diffusion models do."""
+
+    def __init__(self, blocks: int = 6):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64)) for _ in range(blocks)
+        )
+        self.head = nn.Linear(64, 10)
+        for layer in (self.head, *(each[2] for each in self.blocks)):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(x)
+
+
+def test_zeros_behind_zeros_come_to_life_one_step_after_the_other():
+    assert told(fresh(Gated)) == []
+
+
+# All with all
+
+
+@pytest.mark.parametrize("loss", [F.mse_loss, F.l1_loss, F.smooth_l1_loss, lambda o, t: (o - t).square().sum()])
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_a_column_of_outputs_against_a_row_of_targets_is_named(loss):
+    assert told(fresh(single), targets=X[:, 20], loss=loss)[0] == "target_shape"
+    assert told(fresh(single), targets=X[:, 20], loss=lambda o, t: loss(o.squeeze(1), t)) == []
+    assert told(fresh(single), targets=X[:, 20:21], loss=loss) == []
+
+
+def test_classes_are_not_compared_with_all_outputs():
+    assert told(network(depth=3)) == []
+
+
+# Squashed twice
+
+
+class Words(nn.Module):
+    """A language model whose answers are what `last` makes of the logits."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.embedding, self.body = nn.Embedding(20, 32), nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 20))
+        self.last = last
+
+    def forward(self, x):
+        return self.last(self.body(self.embedding(x)))
+
+
+WORDS = torch.arange(96).view(16, 6) % 20
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "faults"),
+    [
+        (lambda h: h.softmax(-1), lambda o, t: F.cross_entropy(o.flatten(0, 1), t.flatten()), ["squashed_twice"]),
+        (lambda h: h.softmax(-1).mT, F.cross_entropy, ["squashed_twice"]),
+        (lambda h: h.sigmoid(), lambda o, t: F.cross_entropy(o.flatten(0, 1), t.flatten()), ["squashed_twice"]),
+        (lambda h: h, lambda o, t: F.cross_entropy(o.flatten(0, 1), t.flatten()), []),
+        (lambda h: h.log_softmax(-1), lambda o, t: F.cross_entropy(o.flatten(0, 1), t.flatten()), []),
+        (lambda h: h.softmax(-1), lambda o, t: F.nll_loss((o + 1e-9).log().flatten(0, 1), t.flatten()), []),
+    ],
+)
+def test_probabilities_in_any_layout_are_told_from_logits(last, loss, faults):
+    assert told(fresh(lambda: Words(last)), WORDS, (WORDS + 1) % 20, loss) == faults
+
+
+def test_a_softmax_of_one_unit_is_always_1():
+    model = fresh(lambda: nn.Sequential(single(), nn.Softmax(1)))
+    assert told(model, targets=BINARY, loss=F.binary_cross_entropy)[0] == "squashed_twice"
+
+
+@pytest.mark.parametrize("squash", [torch.sigmoid, lambda h: h.sigmoid().view(-1, 1)])
+def test_a_sigmoid_before_a_loss_of_logits_is_named_and_before_one_of_numbers_not(squash):
+    class Squashed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = single()
+
+        def forward(self, x):
+            return squash(self.body(x))
+
+    assert told(fresh(Squashed), targets=BINARY, loss=F.binary_cross_entropy_with_logits) == ["squashed_twice"]
+    assert told(fresh(Squashed), targets=BINARY, loss=F.mse_loss) == []
+    assert told(fresh(Squashed), targets=BINARY, loss=F.binary_cross_entropy) == []
+
+
+# Mixed samples
+
+
+class Reading(nn.Module):
+    """The last state of a recurrent layer, or of one that takes the batch for time."""
+
+    def __init__(self, kind=nn.LSTM, batch_first=True, before=None):
+        super().__init__()
+        self.layer, self.head, self.before = kind(5, 16, batch_first=batch_first), nn.Linear(16, 4), before
+
+    def forward(self, x):
+        x = x if self.before is None else self.before(x)
+        return self.head(self.layer(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_batch_that_is_taken_for_time_is_named(kind):
+    targets = torch.arange(16) % 4
+    assert "mixed_samples" in told(fresh(lambda: Reading(kind, batch_first=False)), SEQUENCES, targets)
+    assert "mixed_samples" not in told(fresh(lambda: Reading(kind)), SEQUENCES, targets)
+
+
+def test_a_view_that_should_be_a_transposition_is_named():
+    targets = torch.arange(16) % 4
+    model = fresh(lambda: Reading(before=lambda x: x.reshape(12, 16, 5).transpose(0, 1)))
+    assert "mixed_samples" in told(model, SEQUENCES, targets)
+
+
+class OverTime(nn.Module):
+    """Time first, as recurrent layers take it by default, and an answer at every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.GRU(5, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0])
+
+
+def test_time_first_is_no_mixture():
+    targets = torch.arange(192).view(12, 16) % 4
+    loss = lambda o, t: F.cross_entropy(o.flatten(0, 1), t.flatten())
+    assert told(fresh(OverTime), SEQUENCES.transpose(0, 1), targets, loss) == []
+
+
+class Graph(nn.Module):
+    """Each node's answer is made of its neighbours'."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(64, 32), nn.Linear(32, 10)
+        ring = torch.eye(64) + torch.eye(64).roll(1, 0) + torch.eye(64).roll(-1, 0)
+        self.register_buffer("adjacency", ring / 3)
+
+    def forward(self, x):
+        return self.adjacency @ self.b((self.adjacency @ self.a(x)).relu())
+
+
+def test_the_nodes_of_a_graph_and_batch_normalization_are_meant_to_mix():
+    assert told(fresh(Graph)) == []
+    normalized = lambda: nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
+    assert told(fresh(normalized)) == []
+
+
+class Over(nn.Module):
+    """A softmax over an axis of (batch, positions, classes)."""
+
+    def __init__(self, axis: int):
+        super().__init__()
+        self.body, self.axis = nn.Linear(5, 7), axis
+
+    def forward(self, x):
+        return self.body(x).log_softmax(self.axis)
+
+
+@pytest.mark.parametrize(("axis", "faults"), [(0, ["mixed_samples"]), (1, ["mixed_samples"]), (2, []), (-1, [])])
+def test_a_softmax_is_over_classes(axis, faults):
+    targets = torch.arange(192).view(16, 12) % 7
+    loss = lambda o, t: F.nll_loss(o.flatten(0, 1), t.flatten())
+    assert told(fresh(lambda: Over(axis)), SEQUENCES, targets, loss) == faults
+
+
+# Two modes
+
+
+def normalized(momentum: float | None) -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32, momentum=momentum), nn.ReLU(), nn.Linear(32, 10))
+
+
+@pytest.mark.parametrize(
+    ("momentum", "severity"),
+    [(0.0, "fault"), (0.001, ""), (0.1, ""), (None, ""), (0.89, ""), (0.9, "warning"), (1.0, "warning")],
+)
+def test_running_statistics_follow_neither_never_nor_only_the_last_batch(momentum, severity):
+    with patch.object(module, "trainability", lambda *_: NOT_MEASURED):
+        found = diagnose(fresh(lambda: normalized(momentum)), X, Y).findings
+    assert [(each.fault, each.severity) for each in found] == ([("modes_differ", severity)] if severity else [])
+
+
+@pytest.mark.parametrize(("dropped", "faults"), [(0.5, []), (0.84, []), (0.86, ["modes_differ"])])
+def test_dropout_of_nearly_all_is_named(dropped, faults):
+    assert [each for each in told(fresh(lambda: half_of(dropped))) if each == "modes_differ"] == faults
+
+
+class Always(nn.Module):
+    def __init__(self, mode):
+        super().__init__()
+        self.body, self.head, self.mode = nn.Linear(64, 64), nn.Linear(64, 10), mode
+
+    def forward(self, x):
+        training = self.training if self.mode == "as the model" else True
+        return self.head(F.dropout(self.body(x).relu(), 0.2, training=training))
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_dropout_in_evaluation_is_named_in_either_mode(train):
+    assert told(fresh(lambda: Always("always")).train(train)) == ["modes_differ"]
+    assert told(fresh(lambda: Always("as the model")).train(train)) == []
+
+
+@pytest.mark.parametrize(("scale", "faults"), [(1.0, []), (0.3, []), (4.0, []), (8.0, ["modes_differ"])])
+def test_statistics_of_other_inputs_are_named_where_they_are_used(scale, faults):
+    model = fresh(lambda: normalized(None))
+    for _ in range(3):
+        model(X)
+    model.eval()
+    assert [each for each in told(model, scale * X) if each == "modes_differ"] == faults
+
+
+# Of one kind
+
+
+def rare(number: int, of: int = 64) -> Tensor:
+    return (torch.arange(of) < number).long()
+
+
+@pytest.mark.parametrize(("number", "faults"), [(4, ["imbalanced"]), (5, ["imbalanced"]), (6, []), (32, []), (0, [])])
+def test_more_than_23_of_25_alike_are_named(number, faults):
+    assert told(network(depth=3), targets=rare(number)) == faults  # 5 of 64: 92.2 %, 6 of 64: 90.6 %
+
+
+def test_what_the_loss_weighs_counts_and_not_how_often_it_comes():
+    targets = rare(4)
+    weights = torch.tensor([4 / 64] + [60 / 64] + 8 * [1.0])
+    assert told(network(depth=3), targets=targets, loss=lambda o, t: F.cross_entropy(o, t, weights)) == []
+    ignored = torch.where(torch.arange(64) < 40, -100, Y)
+    assert told(network(depth=3), targets=ignored) == []
+    padded = torch.where(torch.arange(64) < 60, 0, Y)
+    assert told(network(depth=3), targets=padded, loss=lambda o, t: F.cross_entropy(o, t, ignore_index=0)) == []
+
+
+def test_one_number_for_nearly_all_is_named_too():
+    assert told(fresh(single), targets=rare(3).float()[:, None], loss=F.binary_cross_entropy_with_logits) == [
+        "imbalanced"
+    ]
+    one_hot = F.one_hot(rare(3), 10).float()
+    assert told(network(depth=3), targets=one_hot, loss=F.cross_entropy) == ["imbalanced"]
+    assert told(network(depth=3), targets=F.one_hot(Y, 10).float(), loss=F.cross_entropy) == []
+
+
+# Finite today
+
+
+def test_a_loss_that_breaks_when_answers_are_sure_is_named():
+    assert told(fresh(single), targets=BINARY, loss=by_hand) == ["singular"]
+    squashed = fresh(lambda: nn.Sequential(single(), nn.Sigmoid()))
+    of_probabilities = lambda p, t: -(t * p.log() + (1 - t) * (1 - p).log()).mean()
+    assert told(squashed, targets=BINARY, loss=of_probabilities) == ["singular"]
+    with_eps = lambda p, t: -(t * (p + 1e-7).log() + (1 - t) * (1 - p + 1e-7).log()).mean()
+    assert told(squashed, targets=BINARY, loss=with_eps) == []
+    assert told(squashed, targets=BINARY, loss=F.binary_cross_entropy) == []
+    assert told(fresh(single), targets=BINARY, loss=F.binary_cross_entropy_with_logits) == []
+
+
+class Angles(nn.Module):
+    """The angle between what is made of a sample and a direction that it may have exactly."""
+
+    def __init__(self, gap: float):
+        super().__init__()
+        self.body, self.gap = nn.Linear(64, 64), gap
+
+    def forward(self, x):
+        h = F.normalize(self.body(x), dim=1)
+        cosines = (h * h.detach()).sum(1, keepdim=True) * (1 - self.gap)
+        return cosines.clamp(-1 + self.gap, 1 - self.gap).acos() + h.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize(("gap", "faults"), [(2e-7, ["singular"]), (1e-5, [])])
+def test_an_arc_cosine_next_to_its_end_is_named(gap, faults):
+    assert [
+        each for each in told(fresh(lambda: Angles(gap)), targets=X[:, :1], loss=F.mse_loss) if each == "singular"
+    ] == faults
+
+
+def test_nothing_of_these_questions_leaves_a_trace():
+    model = fresh(lambda: nn.Sequential(default(nn.ReLU, 2), nn.Dropout(0.9)))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes, state = [each.training for each in model.modules()], torch.get_rng_state()
+    told(model, targets=rare(4))
+    assert [each.training for each in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
