@@ -210,6 +210,21 @@ def heatmap(
     return ax
 
 
+def count_in(ax: Axes, x: Tensor) -> Axes:
+    """Axes whose columns are numbered 0, 1, 2 … marked with round values of x instead.
+
+    x: (columns,), growing. A round value between two columns stands between them.
+    """
+    from matplotlib.ticker import MaxNLocator
+    from numpy import interp
+
+    known = x.tolist()
+    ticks = MaxNLocator(6, integer=True).tick_values(known[0], known[-1])
+    inside = [tick for tick in ticks if known[0] <= tick <= known[-1]] or known[:1]
+    ax.set_xticks(interp(inside, known, range(len(known))), [f"{tick:.0f}" for tick in inside])
+    return ax
+
+
 def _cpu(values: Values) -> Tensor:
     tensor = values.detach().cpu() if isinstance(values, Tensor) else torch.tensor(values, device="cpu")
     return tensor.double() if tensor.is_floating_point() else tensor

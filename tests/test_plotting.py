@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from d2lstab import alt_text, course_style, heatmap, histogram, line_with_band, new_axes, theory_line
+from d2lstab.plotting import count_in
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +73,20 @@ def test_a_heatmap_names_its_rows_and_columns():
     ax = heatmap(new_axes(), torch.eye(2), rows=["a", "b"], columns=["c", "d"], label="value")
     assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
     assert [text.get_text() for text in ax.get_xticklabels()] == ["c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "labels", "places"),
+    [
+        (range(1, 160, 2), ["30", "60", "90", "120", "150"], [14.5, 29.5, 44.5, 59.5, 74.5]),
+        ([30, 10_000], ["2000", "4000", "6000", "8000", "10000"], None),
+        ([17], ["17"], [0]),
+    ],
+)
+def test_columns_of_a_heatmap_are_marked_with_round_values(steps, labels, places):
+    ax = count_in(heatmap(new_axes(), torch.ones(2, len(steps))), torch.tensor(steps))
+    assert [text.get_text() for text in ax.get_xticklabels()] == labels
+    assert places is None or ax.get_xticks().tolist() == pytest.approx(places)
 
 
 def test_tensors_with_gradients_and_integers_can_be_drawn():

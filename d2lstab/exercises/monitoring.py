@@ -53,8 +53,10 @@ def _begin(answer) -> str | None:
     said = float(answer)
     if said == _BEGIN:
         return None
-    where = "before" if said > _BEGIN else "after"
-    return f"it was first there {where} step {said:g}. Which column changes from one record to the next, and stays?"
+    when = "already there" if said > _BEGIN else "not there yet"
+    return (
+        f"in step {said:g} it was {when}. Which quantity of which layer jumps from one record to the next, and stays?"
+    )
 
 
 @exercise("12.2")

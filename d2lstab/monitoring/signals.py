@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..plotting import Axes, heatmap, line_with_band, literal, new_axes, shades, theory_line
+from ..plotting import Axes, count_in, heatmap, line_with_band, literal, new_axes, shades, theory_line
 from ..recording.signals import plain
 from ..results import Result
 from .calls import BINS, EDGES, LayerCall
@@ -131,14 +131,7 @@ class TrainingSignals(Result):
             )
 
     def _steps_below(self, ax: Axes) -> Axes:
-        places = (
-            torch.linspace(0, max(0, len(self) - 1), min(6, max(1, len(self))), device="cpu")
-            .round()
-            .long()
-            .unique()
-            .tolist()
-        )
-        ax.set_xticks(places, [str(int(self.steps[place])) for place in places])
+        count_in(ax, self.steps)
         ax.set(xlabel="step")
         return ax
 
