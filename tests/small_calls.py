@@ -80,6 +80,7 @@ SMALL: dict[str, Callable[[], dict[str, Any]]] = {
     "alt_text": lambda: {"ax": axes(), "text": "a line"},
     "backward_gain": lambda: {"f": torch.tanh},
     "batchnorm_gradient_factor": lambda: {"f": torch.relu, "batch": 8},
+    "block_round": lambda: {"x": numbers(3), "dtype": torch.float8_e5m2, "block": 2},
     "c_star": lambda: {"f": torch.tanh, "sigma_w": 2.0, "sigma_b": 0.5},
     "chain": lambda: {"jacobians": [numbers(3, 2), numbers(4, 3)]},
     "characters": lambda: {"length": 8, "device": "cpu"},

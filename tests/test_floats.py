@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from d2lstab import (
     FLOAT_FORMATS,
     STABLE_FORMS,
+    block_round,
     describe,
     gaussian_lyapunov_exponents,
     largest_loss_scale,
@@ -478,3 +479,32 @@ def test_updates_have_the_shape_of_their_weights():
 def test_what_cannot_be_rounded_by_chance_is_refused(x):
     with pytest.raises(ValueError, match="^x of torch"):
         stochastic_round(x, torch.float16, generator=seeded(0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.float8_e4m3fn, torch.float16])
+def test_a_block_is_rounded_alike_at_any_size(dtype):
+    x = normal(4, 40, generator=seeded(0))
+    error = ((block_round(x, dtype) - x).abs() / x.abs().amax()).max()
+    assert 0 < error <= describe(dtype).eps / 2
+    for exponent in (-100, 60):
+        assert torch.equal(block_round(x * 2.0**exponent, dtype), block_round(x, dtype) * 2.0**exponent)
+
+
+def test_a_block_does_not_feel_what_is_large_in_another():
+    x = torch.tensor([1e-6, 2e-6, 1e6, 3.0])
+    apart, together = (block_round(x, torch.float8_e4m3fn, block=block) for block in (2, 4))
+    assert torch.equal(together[:2], torch.zeros(2))
+    torch.testing.assert_close(apart[:2], x[:2], rtol=2**-4, atol=0)
+    assert apart.isfinite().all()
+
+
+def test_a_shorter_last_block_one_of_zeros_and_a_gradient_keep_shape_and_dtype():
+    x = torch.cat([torch.zeros(2, 32), torch.full((2, 1), 448.0)], 1).bfloat16()
+    assert torch.equal(block_round(x, torch.float8_e4m3fn), x)
+    assert block_round(x, torch.float8_e4m3fn).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("x", [torch.tensor(1.0), torch.tensor([inf]), torch.tensor([nan, 1.0])])
+def test_a_block_needs_an_axis_and_finite_entries(x):
+    with pytest.raises(ValueError, match="expected a finite tensor"):
+        block_round(x, torch.float8_e5m2)

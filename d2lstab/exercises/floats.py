@@ -1,6 +1,6 @@
 """Exercises of chapter 11: what a float can carry."""
 
-from math import exp
+from math import exp, log2
 
 import torch
 
@@ -13,13 +13,24 @@ from .judging import close, exercise
 def _overflow_of_wide_products(answer) -> str | None:
     growth = exp(gaussian_lyapunov_exponents(256)[0])
     hint = "ln of the largest float32, over the top exponent for n = 256."
-    return close(answer, overflow_depth(growth, torch.float32), 0.05, hint)
+    mistakes = {
+        overflow_depth(exp(gaussian_lyapunov_exponents(4)[0]), torch.float32): "the depth for 4 × 4 matrices. " + hint,
+        overflow_depth(growth, torch.float16): "the depth in float16. " + hint,
+        overflow_depth(growth, torch.float64): "the depth in float64. " + hint,
+    }
+    return close(answer, overflow_depth(growth, torch.float32), 0.05, hint, mistakes=mistakes)
 
 
 @exercise("11.2")
 def _loss_scale(answer) -> str | None:
     expected = smallest_loss_scale(3e-9, torch.float16)
-    return close(answer, expected, 0, "The smallest float16 is 2^-24; look for a power of two.")
+    mistakes = {
+        log2(expected): "the exponent; the scale is 2 to that power.",
+        smallest_loss_scale(3e-9, torch.float16, normal=True): "what lifts it to the smallest *normal* number.",
+        expected
+        / 2: "enough for a number other than 0, which is then rounded up. Ask for the smallest float16 itself.",
+    }
+    return close(answer, expected, 0, "The smallest float16 is 2^-24; look for a power of two.", mistakes=mistakes)
 
 
 @exercise("11.3")

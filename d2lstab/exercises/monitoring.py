@@ -14,7 +14,7 @@ from ..monitoring.signals import signals_of
 from ..networks import mlp
 from ..randomness import seeded
 from ..training import train
-from .judging import exercise
+from .judging import exercise, number
 
 _BEGIN = 47
 _STRANGERS = {"one optimizer": SGD, "a second optimizer": Adam, "a third optimizer": RMSprop}
@@ -50,7 +50,7 @@ def _records(*, lr: float, seed: int, steps: int, every: int, meddle: Callable |
 
 @exercise("12.1")
 def _begin(answer) -> str | None:
-    said = float(answer)
+    said = number(answer)
     if said == _BEGIN:
         return None
     when = "already there" if said > _BEGIN else "not there yet"
@@ -77,7 +77,7 @@ def _rate_from_ratios(answer: Callable[..., float]) -> str | None:
         def ratio_at(lr: float, run=run) -> float:
             return float(run(lr, 10, movement=True).movement.ratio[:, ::2].nanmedian())
 
-        lr = float(answer(ratio_at))
+        lr = number(answer(ratio_at))
         if not 0 < lr < 1e3:
             return f"expected a positive learning rate, not {lr:g}."
         right = float(run(lr, 60).accuracy.median())

@@ -3,8 +3,9 @@
 import torch
 from torch.nn import functional as F
 
-from ..initializers import he_normal_
-from ..mean_field import batchnorm_gradient_factor
+from ..activations import slope
+from ..initializers import fixup_factor, he_normal_
+from ..mean_field import batchnorm_gradient_factor, gaussian_mean
 from ..networks import residual_mlp
 from .judging import close, exercise
 
@@ -12,12 +13,28 @@ from .judging import close, exercise
 @exercise("08.1")
 def _gelu_factor(answer) -> str | None:
     hint = "It is E f′(z)² over the variance of f(z), its second moment less its squared mean, with z ~ N(0, 1)."
-    return close(answer, batchnorm_gradient_factor(F.gelu), 1e-3, hint)
+    square = gaussian_mean(lambda z: F.gelu(z).square())
+    slope_square = gaussian_mean(lambda z: slope(F.gelu, z).square())
+    mistakes = {
+        batchnorm_gradient_factor(torch.relu): "ReLU's factor. " + hint,
+        slope_square / square: "what a division by the second moment would give. What is subtracted first?",
+        slope_square: "what GELU alone makes of it. The normalization after it divides as well.",
+    }
+    return close(answer, batchnorm_gradient_factor(F.gelu), 1e-3, hint, mistakes=mistakes)
 
 
 @exercise("08.2")
-def _fixup_exponent(answer) -> str | None:
-    return close(answer, -1 / 4, 1e-3, "How many layers share the scaling, and does a signal or its square count?")
+def _rate_without_fixup(answer) -> str | None:
+    hint = "By what does the factor shrink the signal that reaches the last layer, and does it count once or twice?"
+    s = fixup_factor(8, layers=3)
+    mistakes = {
+        0.1: "the rate before. The last layers receive a larger signal now: how far does one step change what they add?",
+        0.1 * s: "one factor of Fixup's. " + hint,
+        0.1
+        * s**2: "the signal's share, two factors. A step is proportional to the signal, and meets the signal again.",
+        0.1 / s**4: "the inverse. Without the factor the blocks learn faster, not slower.",
+    }
+    return close(answer, 0.1 * s**4, 1e-4, hint, mistakes=mistakes)
 
 
 @exercise("08.3")

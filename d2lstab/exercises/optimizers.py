@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
-from .judging import close, exercise
+from .judging import close, exercise, number
 
 _SUSPECTS = {
     "SGD": SGD,
@@ -39,15 +39,12 @@ def _half_a_step(answer) -> str | None:
 
 @exercise("06.2")
 def _epsilon(answer) -> str | None:
-    wanted, noise = _first_step(1e-16, float(answer)), _first_step(1e-23, float(answer))
+    epsilon = number(answer)
+    wanted, noise = _first_step(1e-16, epsilon), _first_step(1e-23, epsilon)
     if not wanted >= 0.9:
-        return (
-            f"with ε = {float(answer):g} a gradient of 1e-16 moves its weight by {wanted:.2g} of lr. ε must be smaller."
-        )
+        return f"with ε = {epsilon:g} a gradient of 1e-16 moves its weight by {wanted:.2g} of lr. ε must be smaller."
     if not noise <= 0.01:
-        return (
-            f"with ε = {float(answer):g} a gradient of 1e-23 moves its weight by {noise:.2g} of lr. What is √v there?"
-        )
+        return f"with ε = {epsilon:g} a gradient of 1e-23 moves its weight by {noise:.2g} of lr. What is √v there?"
     return None
 
 

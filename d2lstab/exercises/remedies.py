@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from ..datasets import digits
 from ..initializers import normal_
 from ..remedies import PATIENTS, REMEDIES, Patient, remedy_matrix
-from .judging import exercise
+from .judging import exercise, number
 
 
 @exercise("05.1")
@@ -16,7 +16,7 @@ def _limit_from_experience(answer) -> str | None:
     norms = torch.arange(1.0, 101.0, device="cpu").flip(0)
     bad = torch.cat([norms, torch.tensor([torch.inf, torch.nan, torch.nan, torch.inf], device="cpu")])
     for record in (norms, bad, 7 * norms):
-        clipped = int((record[record.isfinite()] > float(answer(record))).sum())
+        clipped = int((record[record.isfinite()] > number(answer(record))).sum())
         if clipped != 10:
             return f"of 100 finite norms your limit clips {clipped}; it should clip 10."
     return None

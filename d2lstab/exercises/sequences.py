@@ -7,12 +7,12 @@ from torch.nn import functional as F
 
 from ..initializers import half_life
 from ..randomness import normal, seeded
-from .judging import close, exercise
+from .judging import close, exercise, number
 
 
 @exercise("07.1")
 def _half_life_of_50(answer) -> str | None:
-    steps = half_life(float(answer))
+    steps = half_life(number(answer))
     if 49.5 < steps < 50.5:  # a bias to 0.01
         return None
     return f"the half-life would be {steps:.4g} steps. It is ln ½ / ln σ(b)."

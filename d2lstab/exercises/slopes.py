@@ -10,12 +10,13 @@ from ..activations import dead_units
 from ..initializers import lecun_normal_
 from ..mean_field import forward_gain
 from ..propagation import depth_sweep
-from .judging import close, exercise
+from .judging import close, exercise, positive
 
 
 @exercise("02.1")
 def _sigmoid_scale(answer) -> str | None:
-    sweep = depth_sweep(partial(lecun_normal_, gain=float(answer)), torch.sigmoid, depth=10)
+    gain = positive(answer, "gain")
+    sweep = depth_sweep(partial(lecun_normal_, gain=gain), torch.sigmoid, depth=10)
     growth = float(sweep.backward[:, 0].median())
     if abs(growth) <= log(2):
         return None

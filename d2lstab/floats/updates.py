@@ -1,10 +1,12 @@
-"""Updates that rounding swallows, and rounding that does not."""
+"""Updates that rounding swallows, and roundings that keep more."""
 
-from math import nan
+from math import frexp, nan
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
+from ..arguments import whole_numbers
 from ..signatures import checked
 from .formats import describe, ulp
 
@@ -59,3 +61,27 @@ def stochastic_round(x: Tensor, dtype: torch.dtype, *, generator: Generator) -> 
     chance = torch.rand(x.shape, generator=generator, dtype=torch.float64, device="cpu").to(x.device)
     up = chance < steps - steps.floor()
     return ((steps.floor() + up) * spacing).to(dtype)
+
+
+@checked
+def block_round(x: Tensor, dtype: torch.dtype, *, block: int = 32) -> Tensor:
+    """x rounded to the format after each block has been lifted to the format's top, and lowered again; of x's dtype.
+
+    block: so many neighbours along the last axis share one factor, the largest power of two that leaves all of them
+    within the format. The last block may be shorter.
+    Raises TypeError unless x is floating, ValueError for x without axes or with entries that are not finite, a block
+    below 1, and a dtype outside `FLOAT_FORMATS`.
+    Source: Rouhani et al. 2023, arXiv:2310.10537, whose factor may cut off the largest entries; this one does not.
+    """
+    limits = describe(dtype)
+    (block,) = whole_numbers(block=block)
+    if not x.is_floating_point():
+        raise TypeError(f"x of {x.dtype}\nexpected a tensor of floats")
+    if x.dim() == 0 or not x.isfinite().all():
+        raise ValueError(f"x of shape {tuple(x.shape)}, finite: {bool(x.isfinite().all())}\nexpected a finite tensor")
+    blocks = F.pad(x.double(), (0, -x.shape[-1] % block)).unflatten(-1, (-1, block))
+    mantissa, exponent = torch.frexp(blocks.abs().amax(-1, keepdim=True))
+    top, highest = frexp(limits.max)
+    lift = torch.where(mantissa == 0, 0, highest - exponent - (mantissa > top).int())
+    rounded = torch.ldexp(torch.ldexp(blocks, lift).to(dtype).double(), -lift)
+    return rounded.flatten(-2)[..., : x.shape[-1]].to(x.dtype)
