@@ -53,6 +53,15 @@ def test_the_variance_of_a_relu_is_not_its_second_moment():
     assert mean(value.square()) - mean(value) ** 2 == pytest.approx(row["value"]["var_relu"], abs=1e-8)
 
 
+@catalogue
+@pytest.mark.parametrize("scale", [0.1, 1, 3], ids=str)
+def test_a_slope_is_at_least_as_large_as_the_spread_of_what_it_makes(f, scale):
+    """The Gaussian Poincaré inequality, q E f′² ≥ Var f; the catalogue has no straight line, where both are equal."""
+    value, slopes = f(scale * GRID), slope(f, scale * GRID)
+    ratio = scale**2 * mean(slopes.square()) / (mean(value.square()) - mean(value) ** 2)
+    assert ratio > 1 if scale == 1 else ratio > 1 - 1e-9
+
+
 def test_the_slopes_of_selu_are_its_two_constants():
     right, left = slope(F.selu, torch.tensor([1.0, 0.0], dtype=torch.float64))
     assert float(right) == pytest.approx(ROWS["selu.lambda"]["value"], rel=1e-15)
