@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 import torch
 
-from experiments import optimizers
+from experiments import depths, optimizers
 from experiments.__main__ import NAMES
 from experiments.stored import calculate, load
 
@@ -82,3 +82,14 @@ def test_optimizers_repair_again_what_they_have_repaired():
     again = optimizers.accuracy({start: optimizers.row(start)}).median(-1).values
     apart = (again - optimizers.accuracy(stored).median(-1).values).abs()
     assert (apart > 0.2).float().mean() < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_networks_of_few_layers_learn_again_as_well_and_as_fast():
+    for row in ("default, 3", "He, 3"):
+        stored, again = load("depths")["rows"][row]["SGD 0.1"], depths.learn(row, "SGD 0.1")
+        assert again.accuracy.mean() == pytest.approx(sum(stored["accuracy"]) / len(stored["accuracy"]), abs=0.03)
+        loss = again.loss[:, :: depths.EVERY].median(0).values
+        apart = sum(now >= 0.5 for now in stored["loss"]) - (loss >= 0.5).sum()
+        assert abs(int(apart)) <= 4  # of fives of steps
