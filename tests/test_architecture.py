@@ -14,7 +14,7 @@ import torch
 import d2lstab
 
 FLOORS = [
-    {"arguments", "processes", "threads"},
+    {"arguments", "containers", "processes", "threads"},
     {"signatures"},
     {"plotting", "results"},
     {"activations", "controls", "floats", "randomness"},
@@ -37,8 +37,6 @@ PRIVATE = {
     "torch._foreach_norm",
     "torch._foreach_sub_",
     "torch._subclasses.fake_tensor.FakeTensor",
-    "torch.utils._pytree.tree_leaves",
-    "torch.utils._pytree.tree_map",
 }
 PRIVATE_OF_MODULES = "_parameters _buffers _modules _forward_hooks _forward_pre_hooks _backward_hooks".split()
 PACKAGE = Path(d2lstab.__file__).parent

@@ -1,37 +1,17 @@
 """What outputs say: how much they differ between samples, and how good a constant would be in their place."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from copy import copy
-from dataclasses import fields, is_dataclass
 from math import isfinite, nan
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..containers import each_tensor
 from ..recording.statistics import split_by_sample
 from .subject import Subject
-
-
-def each_tensor(f: Callable[[Tensor], Tensor], thing: Any) -> Any:
-    """A tensor, sequence, mapping or dataclass with f of each of its tensors in its place."""
-    if isinstance(thing, Tensor):
-        return f(thing)
-    if isinstance(thing, Mapping):
-        made: Any = copy(thing)
-        made.update({key: each_tensor(f, value) for key, value in thing.items()})
-        return made
-    if isinstance(thing, (list, tuple)):
-        made = [each_tensor(f, value) for value in thing]
-        return type(thing)(*made) if hasattr(thing, "_fields") else type(thing)(made)
-    if is_dataclass(thing) and not isinstance(thing, type):
-        made = copy(thing)
-        for each in fields(thing):
-            object.__setattr__(made, each.name, each_tensor(f, getattr(thing, each.name)))
-        return made
-    return thing
 
 
 def chance(subject: Subject, outputs: Any) -> float:

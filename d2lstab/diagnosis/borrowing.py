@@ -2,13 +2,20 @@
 
 import random
 import sys
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ..containers import is_plain, values_in
 from ..randomness import seed_streams, streams_kept
 from ..recording.modules import wrapped
+
+_CONTAINERS = (dict, list, set, deque, tuple)
+_DEEPEST = 4  # a setting in settings of settings; beyond, a module's attributes lead out of the model
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -26,16 +33,23 @@ def borrowed(*modules: nn.Module) -> Iterator[None]:
     values they had, and no others; random streams go on where they were.
     """
     everything = list({id(module): module for each in modules for module in each.modules()}.values())
-    before = [(module, dict(module.__dict__), _contents(module)) for module in everything]
+    before = [
+        (module, dict(module.__dict__), [(each, _entries(each)) for each in _holders(module)]) for module in everything
+    ]
+    generators = [
+        (each, each.get_state()) for _, attributes, holders in before for each in _generators(attributes, holders)
+    ]
     with random_streams(everything):
         try:
             copies: dict[int, Tensor] = {}
-            for module in everything:
-                _exchange(module, copies)
+            for module, _, holders in before:
+                _exchange(module, holders, copies)
             yield
         finally:
-            for module, attributes, contents in before:
-                _give_back(module, attributes, contents)
+            for module, attributes, holders in before:
+                _give_back(module, attributes, holders)
+            for generator, state in generators:
+                generator.set_state(state)
 
 
 def reseed(model: nn.Module) -> None:
@@ -43,18 +57,66 @@ def reseed(model: nn.Module) -> None:
     seed_streams(0, {each.device for each in (*model.parameters(), *model.buffers())})
 
 
-def _contents(module: nn.Module) -> list[tuple]:
-    """The containers among a module's attributes, each with what is in it."""
-    containers = (value for value in module.__dict__.values() if isinstance(value, (dict, list, set)))
-    return [(container, container.copy()) for container in containers]
+def _generators(attributes: dict, holders: list[tuple[Any, Any]]) -> list[torch.Generator]:
+    """The streams of its own that a module draws from."""
+    contents = [entries.values() if isinstance(entries, dict) else entries for _, entries in holders]
+    return [each for values in (attributes.values(), *contents) for each in values if isinstance(each, torch.Generator)]
 
 
-def _exchange(module: nn.Module, copies: dict[int, Tensor]) -> None:
-    for container, items in _contents(module):
-        if isinstance(container, dict):
-            container.update({key: _copy(value, copies) for key, value in items.items()})
-        elif isinstance(container, list):
-            container[:] = [_copy(value, copies) for value in items]
+def _holders(module: nn.Module) -> list[Any]:
+    """The containers and plain objects among a module's attributes, and those in them: caches, counters, settings."""
+    found: dict[int, Any] = {}
+    waiting = [(value, 0) for value in module.__dict__.values()]
+    while waiting:
+        thing, depth = waiting.pop()
+        if id(thing) in found or depth > _DEEPEST or not (isinstance(thing, _CONTAINERS) or is_plain(thing)):
+            continue
+        if isinstance(thing, torch.optim.Optimizer):
+            continue
+        found[id(thing)] = thing
+        waiting += [(value, depth + 1) for value in values_in(thing)]
+    return list(found.values())
+
+
+def _entries(holder: Any) -> Any:
+    """What is in a holder, as a list, or a dictionary that keeps the order."""
+    if isinstance(holder, dict):
+        return dict(dict.items(holder))
+    return list(holder) if isinstance(holder, _CONTAINERS) else dict(vars(holder))
+
+
+def _fill(holder: Any, entries: Any) -> None:
+    """Puts entries in place of those that are there, whatever the holder's class thinks of changes."""
+    if isinstance(holder, dict):
+        kind = OrderedDict if isinstance(holder, OrderedDict) else dict
+        kind.clear(holder)
+        for key, value in entries.items():
+            kind.__setitem__(holder, key, value)
+    elif isinstance(holder, list):
+        holder[:] = entries
+    elif isinstance(holder, deque):
+        holder.clear()
+        holder.extend(entries)
+    elif isinstance(holder, set):
+        holder.clear()
+        holder.update(entries)
+    elif isinstance(holder, _CONTAINERS):
+        return  # what cannot be changed
+    else:
+        holder.__dict__.clear()
+        holder.__dict__.update(entries)
+
+
+def _exchange(module: nn.Module, holders: list[tuple[Any, Any]], copies: dict[int, Tensor]) -> None:
+    """Puts private copies in the place of a module's tensors, in its containers too."""
+    for holder, entries in holders:
+        values = list(entries.values()) if isinstance(entries, dict) else entries
+        if not any(isinstance(value, Tensor) for value in values):
+            continue
+        if isinstance(entries, dict):
+            _fill(holder, {key: _copy(value, copies) for key, value in entries.items()})
+        else:
+            _fill(holder, [_copy(value, copies) for value in entries])
     module.__dict__.update({name: _copy(value, copies) for name, value in module.__dict__.items()})
 
 
@@ -73,16 +135,20 @@ def _copy(value, copies: dict[int, Tensor]):
     return copies[id(value)]
 
 
-def _give_back(module: nn.Module, attributes: dict, contents: list[tuple]) -> None:
+def _give_back(module: nn.Module, attributes: dict, holders: list[tuple[Any, Any]]) -> None:
     module.__dict__.update(attributes)
     for name in module.__dict__.keys() - attributes.keys():
         del module.__dict__[name]
-    for container, items in contents:
-        if isinstance(container, list):
-            container[:] = items
-        else:
-            container.clear()
-            container.update(items)
+    for holder, entries in holders:
+        if not _same(_entries(holder), entries):
+            _fill(holder, entries)
+
+
+def _same(now: Any, before: Any) -> bool:
+    """Whether the very same objects are there, in the same order."""
+    if isinstance(before, dict):
+        return list(now) == list(before) and all(a is b for a, b in zip(now.values(), before.values()))
+    return len(now) == len(before) and all(a is b for a, b in zip(now, before))
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from math import hypot, nan, sqrt
 import torch
 from torch import Tensor
 
+from ..containers import each_tensor
 from ..recording.statistics import norm, split_by_sample
-from .answers import deviation, each_tensor
+from .answers import deviation
 from .borrowing import reseed
 from .subject import Subject, floating, fresh_inputs
 

@@ -7,9 +7,10 @@ from math import inf, isfinite, isnan, nan, prod, sqrt
 import torch
 from torch import Tensor, nn
 
+from ..containers import tensors_in
 from ..recording import SignalRow
 from ..recording.modules import named_modules
-from ..recording.statistics import norm, tensors_in
+from ..recording.statistics import norm
 from .answers import chance, spread
 from .chaos import strayed
 from .examination import Look, examine

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..containers import each_tensor, tensors_in
 from ..recording import Signals, record
-from ..recording.statistics import tensors_in
-from .answers import each_tensor
 from .attention import Gaze, gazes_of
 from .borrowing import reseed
 from .subject import Subject, floating, fresh_inputs
@@ -39,10 +38,9 @@ def examine(subject: Subject) -> Look:
     try:
         return _look(subject)
     except RuntimeError as error:
-        if subject.whole_backward or "use_reentrant" not in str(error):
+        if not subject.adapts(error):
             raise
-    subject.whole_backward = True
-    return _look(subject)
+    return examine(subject)
 
 
 def _look(subject: Subject) -> Look:
@@ -51,7 +49,7 @@ def _look(subject: Subject) -> Look:
     with record(subject.model, full=True) as signals:
         with gazes_of(subject.model) as gazes:
             outputs = subject.forward(inputs, keywords)
-        maker, strangers = behind(outputs, [*subject.model.parameters(), *leaves])
+        maker, strangers = behind(outputs, [*subject.model.parameters(), *leaves, *tensors_in((inputs, keywords))])
         loss = subject.checked_loss(outputs)
         named = {name: each for name, each in subject.model.named_parameters() if each.requires_grad}
         found = gradients_of(subject, loss, [*named.values(), *leaves])

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..containers import tensors_in
 from ..recording.modules import in_backward, named_modules
-from ..recording.statistics import tensors_in
 from .borrowing import reseed
 from .examination import gradients_of
 from .formulas import FORMULAS

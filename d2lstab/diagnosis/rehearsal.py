@@ -9,16 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves, tree_map
 
+from ..containers import each_tensor, tensors_in
 from ..randomness import seeded
-from ..recording.statistics import tensors_in
 
 _CODE = 10  # numbers in the code that a network without targets is taught to give each sample
 _SHIFTS = 15  # ways in which samples are exchanged
 _MIXED = 0.3  # of another sample in each one nearby
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
 _Numbers = dict[str, Tensor]
+
+
+class Unmeasurable(Exception):
+    """Why a network cannot be tried, in words for its user."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Rehearsal:
 
     def outputs(self, learning: _Numbers, other: _Numbers) -> Any:
         """What the network makes of the samples with these numbers in place of its own."""
-        arguments, keywords = _each_tensor(Tensor.clone, (self.arguments, self.keywords))  # some work in place
+        arguments, keywords = each_tensor(Tensor.clone, (self.arguments, self.keywords))  # some work in place
         return functional_call(self.model, learning | other, arguments, keywords)
 
     def part(self, samples: int) -> "Rehearsal":
@@ -57,7 +60,7 @@ class Rehearsal:
         def chosen(each: Tensor) -> Tensor:
             return each[indices.to(each.device)] if each.dim() and len(each) == self.samples else each
 
-        arguments, keywords, targets = _each_tensor(chosen, (self.arguments, self.keywords, self.targets))
+        arguments, keywords, targets = each_tensor(chosen, (self.arguments, self.keywords, self.targets))
         return replace(self, arguments=arguments, keywords=keywords, targets=targets, samples=samples)
 
     def nearby(self) -> "Rehearsal":
@@ -69,7 +72,7 @@ class Rehearsal:
             made = each.lerp(each.roll(self.samples // 2, 0), _MIXED)  # half a batch away, for batches come sorted too
             return made.where(made.isfinite(), each)  # masks may hold -inf
 
-        arguments, keywords = _each_tensor(mixed, (self.arguments, self.keywords))
+        arguments, keywords = each_tensor(mixed, (self.arguments, self.keywords))
         return replace(self, arguments=arguments, keywords=keywords)
 
     def exchanged(self, shift: int) -> Any:
@@ -78,12 +81,12 @@ class Rehearsal:
         def rolled(each: Tensor) -> Tensor:
             return each.roll(shift, 0) if each.dim() and len(each) == self.samples else each
 
-        return _each_tensor(rolled, self.targets)
+        return each_tensor(rolled, self.targets)
 
     def distinguishes(self) -> bool:
         """Whether the targets change when samples are exchanged."""
-        pairs = zip(tree_leaves(self.targets), tree_leaves(self.exchanged(1)))
-        return any(not torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor))
+        pairs = zip(tensors_in(self.targets), tensors_in(self.exchanged(1)))
+        return any(not torch.equal(a, b) for a, b in pairs)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def rehearsal(model: nn.Module, inputs: Any, targets: Any, loss: Callable[..., T
         arguments, keywords = (), inputs
     else:
         arguments, keywords = (inputs if isinstance(inputs, tuple) else (inputs,)), {}
-    arguments, keywords, targets = _each_tensor(lambda each: _widened(each.detach()), (arguments, keywords, targets))
+    arguments, keywords, targets = each_tensor(lambda each: _widened(each.detach()), (arguments, keywords, targets))
     counted = [each for each in tensors_in((targets, arguments, keywords)) if each.dim()]
     samples = len(counted[0]) if counted else 0
     if targets is None:
@@ -180,27 +183,28 @@ def _excess(tried: Rehearsal, numbers: tuple[_Numbers, _Numbers]) -> float:
         varies = each.dim() and len(each) == tried.samples and each.is_floating_point()
         return each.mean(0, keepdim=True).expand_as(each) if varies else each
 
-    levels = [float(tried.loss(_each_tensor(f, outputs), tried.targets)) for f in (torch.zeros_like, mean)]
+    levels = [float(tried.loss(each_tensor(f, outputs), tried.targets)) for f in (torch.zeros_like, mean)]
     level = min(filter(isfinite, levels), default=nan)
     return log10(level / right) if level > 0 and right > 0 else float(right < level) - float(right > level)
 
 
 def _code_loss(outputs, codes: Tensor) -> Tensor:
-    answer = next(each for each in tensors_in(outputs) if each.is_floating_point() and len(each) == len(codes))
+    found = [
+        each for each in tensors_in(outputs) if each.is_floating_point() and each.dim() and len(each) == len(codes)
+    ]
+    if not found:
+        raise Unmeasurable("no output has an entry for each sample")
+    answer = found[0]
     answer = answer.flatten(1)[:, : codes.shape[1]]
     return F.mse_loss(answer, codes[:, : answer.shape[1]].to(answer.dtype))
 
 
 def _usual_loss(outputs, targets: Tensor) -> Tensor:
     """Cross-entropy for classes, squared error for numbers."""
-    answer = next(each for each in tensors_in(outputs) if each.is_floating_point())
+    answer = next(each for each in tensors_in(outputs) if each.is_floating_point() and each.dim())
     if targets.is_floating_point():
         return F.mse_loss(answer, targets.to(answer.dtype))
     return F.cross_entropy(answer.flatten(0, -2), targets.flatten())
-
-
-def _each_tensor(f: Callable[[Tensor], Tensor], thing):
-    return tree_map(lambda each: f(each) if isinstance(each, Tensor) else each, thing)
 
 
 def _widened(each: Tensor) -> Tensor:

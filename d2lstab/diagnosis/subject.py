@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
+from ..containers import each_tensor, tensors_in
 from ..randomness import seeded
-from ..recording.statistics import tensors_in
 from .borrowing import borrowed, random_streams, reseed, unwrapped
 
 Loss = Callable[..., Tensor]
@@ -29,9 +29,21 @@ class Subject:
     optimizer: torch.optim.Optimizer | None = None
     originals: tuple[nn.Parameter, ...] = ()  # the parameters as the caller has them, in order: never written to
     whole_backward: bool = False  # whether only .backward() works: checkpoints of the reentrant kind refuse the rest
+    own_leaves: bool = False  # whether the model asks for gradients of its inputs itself, which must be leaves then
 
     def forward(self, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         return self.model(*inputs, **keywords)
+
+    def adapts(self, error: Exception) -> bool:
+        """Whether the model refused the way it was run, and is to be run in another from now on."""
+        told = str(error)
+        if "use_reentrant" in told and not self.whole_backward:
+            self.whole_backward = True
+            return True
+        if "leaf variables" in told and not self.own_leaves:
+            self.own_leaves = True
+            return True
+        return False
 
     def loss_of(self, outputs: Any) -> Tensor:
         """The user's loss, or a probe's where there is none. Raises ValueError for what cannot be differentiated."""
@@ -145,32 +157,33 @@ def outputs_of(subject: Subject) -> Any:
     """The outputs of one forward pass without gradients."""
     reseed(subject.model)
     _, inputs, keywords = fresh_inputs(subject)
-    with torch.no_grad():
-        return subject.forward(inputs, keywords)
+    try:
+        with torch.no_grad():
+            return subject.forward(inputs, keywords)
+    except RuntimeError as error:
+        if not subject.adapts(error):
+            raise
+    return outputs_of(subject)
 
 
 def floating(thing: Any) -> Tensor | None:
-    """The first floating tensor in a tensor, sequence, mapping or dataclass, cut from its graph."""
-    return next((each.detach() for each in tensors_in(thing) if each.is_floating_point()), None)
+    """The first floating tensor with axes in whatever holds it, or else the first without, cut from its graph."""
+    found = [each.detach() for each in tensors_in(thing) if each.is_floating_point()]
+    return next((each for each in found if each.dim()), found[0] if found else None)
 
 
 def fresh_inputs(subject: Subject) -> tuple[list[Tensor], tuple[Any, ...], dict[str, Any]]:
     """Copies of the inputs that the model may overwrite, and the leaves whose gradients tell what it depends on."""
     leaves = []
 
-    def fresh(thing: Any) -> Any:
-        if isinstance(thing, Tensor):
-            if not thing.is_floating_point():
-                return thing.clone()
-            leaves.append(thing.detach().clone().requires_grad_())
-            return leaves[-1].clone()
-        if isinstance(thing, dict):
-            return type(thing)((key, fresh(value)) for key, value in thing.items()) if type(thing) is dict else thing
-        if type(thing) in (list, tuple):
-            return type(thing)(fresh(value) for value in thing)
-        return thing
+    def fresh(tensor: Tensor) -> Tensor:
+        made = tensor.detach().clone()
+        if not made.is_floating_point() or subject.own_leaves:
+            return made
+        leaves.append(made.requires_grad_())
+        return made.clone()  # a leaf could not be overwritten
 
-    inputs, keywords = fresh(subject.inputs), fresh(subject.keywords)
+    inputs, keywords = each_tensor(fresh, (subject.inputs, subject.keywords))
     return leaves, inputs, keywords
 
 

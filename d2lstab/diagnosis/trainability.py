@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..containers import tensors_in
 from ..plotting import Axes, line_with_band, new_axes
 from ..randomness import seed_streams, streams_kept
-from ..recording.statistics import tensors_in
 from ..results import Result
 from .operations import Operations
-from .rehearsal import MakeOptimizer, Rehearsal, outcomes, rehearsal
+from .rehearsal import MakeOptimizer, Rehearsal, Unmeasurable, outcomes, rehearsal
 from .tangent import independent_directions, tangent_kernel
 
 # Decades; beyond, rounding errors speak.
@@ -118,8 +118,12 @@ def trainability(model: nn.Module, inputs: Any, targets: Any, loss: Callable[...
     try:
         with _undisturbed(model):
             return _measured(model, inputs, targets, loss)
-    except Exception as error:  # noqa: BLE001  whatever somebody's model raises: it could not be measured
-        return _unmeasured(f"{type(error).__name__}: {error}".splitlines()[0])
+    except Unmeasurable as error:
+        return _unmeasured(str(error))
+    except Exception:  # noqa: BLE001  whatever somebody's model raises: it could not be measured
+        return _unmeasured(
+            "the model cannot be run with other weights in place of its own, on a part of the batch, or its loss on other targets"
+        )
 
 
 def _measured(model: nn.Module, inputs, targets, loss: Callable[..., Tensor] | None) -> Trainability:
@@ -179,7 +183,10 @@ def _quantities(tried: Rehearsal, trial: _Trial, samples: int) -> tuple[dict[str
         return {name: low for name, (low, _) in _RANGES.items()}, nan
     _, outcome, learnt, excess = best
     few = tried.part(samples)
-    output = next(each for each in tensors_in(few.outputs(*outcome.numbers)) if each.requires_grad)
+    made = [each for each in tensors_in(few.outputs(*outcome.numbers)) if each.requires_grad and each.dim()]
+    if not made or len(made[0]) < few.samples:
+        raise Unmeasurable("no output has an entry for each sample")
+    output = made[0]
     kernel = tangent_kernel(output, list(outcome.numbers[0].values()), samples=few.samples)
     directions = _within("directions", _decades(independent_directions(kernel)))
     return {"learnt": learnt, "excess": excess, "directions": directions}, outcome.rate

@@ -9,8 +9,9 @@ from math import inf, isfinite, nan
 import torch
 from torch import Tensor
 
+from ..containers import each_tensor
 from ..recording.statistics import norm
-from .answers import deviation, each_tensor, gain
+from .answers import deviation, gain
 from .borrowing import reseed
 from .examination import gradients_of
 from .subject import Subject, floating, fresh_inputs

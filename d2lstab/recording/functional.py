@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from ..containers import tensors_in
 from .modules import in_backward
-from .statistics import flat_entries, live_range, tensors_in
+from .statistics import flat_entries, live_range
 
 # Zero on half the line, or steps: their zeros are sparsity and death, never saturation.
 RECTIFIERS = {nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Threshold, nn.Hardshrink, nn.Softshrink}

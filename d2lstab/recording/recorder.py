@@ -8,11 +8,12 @@ from math import nan
 
 from torch import Tensor, nn
 
+from ..containers import tensors_in
 from ..signatures import checked
 from .functional import BENDING, FunctionCalls, limits_of, unseen
 from .modules import axis_of_units, calls_functions, check_kinds, eager, in_backward, is_layer, is_leaf, named_modules
 from .signals import Entry, Signals
-from .statistics import add_gradient, extremes, flat_entries, measurable, norm, norms_along, pair_difference, tensors_in
+from .statistics import add_gradient, extremes, flat_entries, measurable, norm, norms_along, pair_difference
 
 # Layers that call no activation, and need nothing from their inputs: one hook is enough for them.
 _SIMPLE = {nn.Linear, nn.Embedding, nn.Identity, nn.Flatten, nn.LayerNorm, nn.GroupNorm, nn.AvgPool2d, nn.MaxPool2d}

@@ -1,10 +1,8 @@
 """What is measured of one tensor, in as few passes as will do; every answer stays on its device."""
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from functools import cache
 from math import inf, prod
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,19 +12,6 @@ from torch._subclasses.fake_tensor import FakeTensor
 from ..activations import value_and_slope
 
 WIDE = (torch.float32, torch.float64)
-
-
-def tensors_in(thing: Any) -> list[Tensor]:
-    """The tensors of a tensor, sequence, mapping or dataclass, in order."""
-    if isinstance(thing, Tensor):
-        return [thing]
-    if isinstance(thing, dict) or callable(getattr(thing, "values", None)):
-        return [tensor for value in thing.values() for tensor in tensors_in(value)]
-    if isinstance(thing, (list, tuple)):
-        return [tensor for value in thing for tensor in tensors_in(value)]
-    if is_dataclass(thing) and not isinstance(thing, type):
-        return [tensor for each in fields(thing) for tensor in tensors_in(getattr(thing, each.name))]
-    return []
 
 
 def measurable(tensor: Tensor) -> bool:

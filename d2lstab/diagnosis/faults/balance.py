@@ -5,7 +5,7 @@ from math import isfinite, log
 import torch
 from torch import Tensor
 
-from ..answers import each_tensor
+from ...containers import each_tensor
 from ..evidence import Evidence
 from ..findings import Finding
 

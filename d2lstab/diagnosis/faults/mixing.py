@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...recording.statistics import tensors_in
-from ..answers import each_tensor
+from ...containers import each_tensor, tensors_in
 from ..borrowing import reseed
 from ..evidence import Evidence
 from ..findings import Finding

@@ -4,7 +4,7 @@ from math import isfinite
 
 import torch
 
-from ...recording.statistics import tensors_in
+from ...containers import tensors_in
 from ..evidence import Evidence
 from ..findings import Finding
 from ..origin import Origin

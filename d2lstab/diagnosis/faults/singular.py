@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ..answers import each_tensor
+from ...containers import each_tensor
 from ..borrowing import reseed
 from ..evidence import Evidence
 from ..findings import Finding
