@@ -2,6 +2,7 @@
 
 from .activations import ACTIVATIONS, Activation, ActivationCurve, curve, dead_units, saturated_share, slope
 from .controls import LiveFigure, live
+from .coordinates import CoordinateCheck, coordinate_check
 from .curvature import sharpness
 from .datasets import Dataset, adding_problem, characters, copy_problem, digits, photographs
 from .diagnosis import FAULTS, Diagnosis, Finding, diagnose
@@ -112,17 +113,17 @@ from .training import History, Movement, clip_by_global_norm_, clip_by_norm_, cl
 
 __all__ = [
     "ACTIVATIONS", "FAULTS", "FLOAT_FORMATS", "INITIALIZERS", "PATIENTS", "REMEDIES", "STABLE_FORMS",
-    "Activation", "ActivationCurve", "Attention", "Block", "Dataset", "DeepNorm", "DepthScales", "Diagnosis",
-    "Embedding", "Fans", "Finding", "FloatFormat", "History", "Initializer", "Layer", "LiveFigure",
-    "LyapunovTrace", "Monitor", "Movement", "NumberLine", "Onset", "Patient", "PhaseDiagram", "PreActivation",
-    "ProductTrace", "Propagation", "Reader", "RemedyMatrix", "Result", "Scale", "SignalRow", "Signals",
-    "Spectrum", "StateGradients", "TrainabilityMap", "TrainingSignals", "Trajectory", "adding_problem",
+    "Activation", "ActivationCurve", "Attention", "Block", "CoordinateCheck", "Dataset", "DeepNorm",
+    "DepthScales", "Diagnosis", "Embedding", "Fans", "Finding", "FloatFormat", "History", "Initializer", "Layer",
+    "LiveFigure", "LyapunovTrace", "Monitor", "Movement", "NumberLine", "Onset", "Patient", "PhaseDiagram",
+    "PreActivation", "ProductTrace", "Propagation", "Reader", "RemedyMatrix", "Result", "Scale", "SignalRow",
+    "Signals", "Spectrum", "StateGradients", "TrainabilityMap", "TrainingSignals", "Trajectory", "adding_problem",
     "alt_text", "backward_gain", "batchnorm_gradient_factor", "block_round", "c_star", "chain", "characters", "check", "chi",
-    "chrono_", "claim", "clip_by_global_norm_", "clip_by_norm_", "clip_by_value_", "convnet", "copy_problem",
-    "correlation_map", "course_style", "critical_sigma_w", "critical_std", "curve", "dead_units", "deepnorm",
-    "deepnorm_pair", "delta_orthogonal_", "depth_scales", "depth_sweep", "describe", "diagnose", "digits",
-    "fans", "fixup_factor", "forget_bias_", "forward_gain", "gaussian_lyapunov_exponents", "gaussian_mean",
-    "gpt2_normal_", "half_life", "he_normal_", "he_uniform_", "heatmap", "histogram", "icnr_",
+    "chrono_", "claim", "clip_by_global_norm_", "clip_by_norm_", "clip_by_value_", "convnet", "coordinate_check",
+    "copy_problem", "correlation_map", "course_style", "critical_sigma_w", "critical_std", "curve", "dead_units",
+    "deepnorm", "deepnorm_pair", "delta_orthogonal_", "depth_scales", "depth_sweep", "describe", "diagnose",
+    "digits", "fans", "fixup_factor", "forget_bias_", "forward_gain", "gaussian_lyapunov_exponents",
+    "gaussian_mean", "gpt2_normal_", "half_life", "he_normal_", "he_uniform_", "heatmap", "histogram", "icnr_",
     "identity_recurrent_", "initialize_", "initialize_recurrent_", "input_jacobian", "isometry",
     "largest_loss_scale", "layer_jacobians", "lecun_normal_", "lecun_uniform_", "line_with_band", "live",
     "lost_share", "lsuv_", "lyapunov_exponents", "lyapunov_trace", "mlp", "network_sweep", "new_axes", "normal",
@@ -130,8 +131,8 @@ __all__ = [
     "propagate", "q_star", "random_product", "reader", "record", "relative_error", "remedy_matrix",
     "residual_convnet", "residual_factor", "residual_mlp", "saturated_share", "seeded", "sharpness",
     "singular_values", "slope", "smallest_loss_scale", "smallest_update", "state_gradients", "stochastic_round",
-    "theory_line", "tied_embedding_", "torch_default_", "train", "trainability_map", "trajectory",
-    "transformer", "ulp", "underflow_depth", "upsampler", "variance_map", "xavier_normal_", "xavier_uniform_",
+    "theory_line", "tied_embedding_", "torch_default_", "train", "trainability_map", "trajectory", "transformer",
+    "ulp", "underflow_depth", "upsampler", "variance_map", "xavier_normal_", "xavier_uniform_",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

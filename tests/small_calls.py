@@ -36,6 +36,10 @@ def network(seed: int = 0) -> nn.Sequential:
     return mlp([6, 4, 3], torch.tanh, initializer=he_normal_, seed=seed)
 
 
+def sized(width: int, seed: int) -> nn.Sequential:
+    return mlp([6, width, 3], torch.tanh, initializer=he_normal_, seed=seed)
+
+
 def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return normal(*shape, generator=seeded(0), dtype=dtype)
 
@@ -94,6 +98,10 @@ SMALL: dict[str, Callable[[], dict[str, Any]]] = {
     "convnet": lambda: {
         "channels": [1, 2], "activation": torch.tanh, "initializer": he_normal_, "outputs": 3, "kernel_size": 3,
         "norm": nn.BatchNorm2d, "bias": True, "seed": 1, "dtype": torch.float64, "device": "cpu",
+    },
+    "coordinate_check": lambda: {
+        "make_model": sized, "inputs": numbers(4, 6), "targets": torch.arange(4, device="cpu") % 3, "widths": [4, 8],
+        "optimizer": SGD, "loss": F.cross_entropy, "steps": 2, "seeds": [0, 1], "kinds": nn.Linear,
     },
     "copy_problem": lambda: {"delay": 2, "examples": 4, "symbols": 2, "recall": 2, "seed": 1, "device": "cpu"},
     "correlation_map": lambda: {"f": torch.tanh, "c": 0.5, "q": 1.0, "sigma_w": 1.0, "sigma_b": 0.1},

@@ -23,7 +23,7 @@ FLOORS = [
     {"curvature", "propagation", "jacobians"},
     {"training"},
     {"remedies", "diagnosis", "trainability"},
-    {"monitoring"},
+    {"coordinates", "monitoring"},
     {"exercises", "lightning"},
 ]
 # What the package takes of torch that torch does not promise to keep. One that moves fails here by its name.

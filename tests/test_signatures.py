@@ -72,6 +72,7 @@ HOSTILE = {
 OF_THE_USER = {("diagnose", "inputs"), ("diagnose", "model"), ("record", "model"), ("live", "0")}
 OF_THE_USER |= {("train", name) for name in ("make_model", "optimizer", "loss", "clip", "schedule")}
 OF_THE_USER |= {("trainability_map", "optimizer")}
+OF_THE_USER |= {("coordinate_check", name) for name in ("make_model", "inputs", "targets", "optimizer", "loss")}
 DRAWS = {"Attention", "Embedding"}  # from the global stream, as torch's modules do
 
 
