@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .arguments import check_factory, seed_list, whole_numbers
+from .containers import tensors_in
 from .diagnosis.borrowing import borrowed, reseed
 from .plotting import Axes, line_with_band, literal, new_axes, shades
 from .randomness import global_stream
 from .recording.modules import check_kinds, eager, is_layer, named_modules
-from .recording.statistics import measurable, norm, tensors_in
+from .recording.statistics import measurable, norm
 from .results import Result
 from .signatures import checked
 from .threads import one_thread_on_two_cores

@@ -2,12 +2,15 @@
 
 import json
 import platform
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 
 import pytest
 import torch
 
-from experiments import depths, optimizers
+from d2lstab import PATIENTS, REMEDIES, Patient, clip_by_global_norm_, digits, he_normal_, train
+from experiments import depths, optimizers, remedies
 from experiments.__main__ import NAMES
 from experiments.stored import calculate, load
 
@@ -93,3 +96,41 @@ def test_networks_of_few_layers_learn_again_as_well_and_as_fast():
         loss = again.loss[:, :: depths.EVERY].median(0).values
         apart = sum(now >= 0.5 for now in stored["loss"]) - (loss >= 0.5).sum()
         assert abs(int(apart)) <= 4  # of fives of steps
+
+
+def test_rates_in_one_stack_train_as_each_of_them_alone():
+    patient = Patient(torch.relu, he_normal_, depth=4, clip=partial(clip_by_global_norm_, limit=1.0))
+    data = digits()
+    data = replace(data, test_inputs=data.inputs, test_targets=data.targets)
+    together = torch.tensor(remedies.learnt(patient, 10))
+    for place, rate in enumerate(remedies.RATES):
+        alone = train(
+            patient.network,
+            data,
+            optimizer=partial(torch.optim.SGD, lr=rate, momentum=0.9),
+            clip=patient.clip,
+            steps=10,
+            batch=remedies.BATCH,
+            seeds=range(place * remedies.SEEDS, (place + 1) * remedies.SEEDS),
+            progress=False,
+        )
+        assert (together[place] - alone.accuracy * remedies.EXAMPLES).abs().max() < 10  # of 1,437 digits
+
+
+def test_the_best_rate_of_a_cell_counts_and_one_given_no_more_steps_keeps_what_it_had():
+    few, many = [[[1437] * 8, [0] * 8, [0] * 8]], [[[0] * 8] * 3, [[0] * 8, [1437] * 8, [0] * 8]]
+    cells = dict.fromkeys(REMEDIES, many) | {"nothing": few}
+    found = remedies.best({"it": cells})[0]
+    assert found[0].tolist() == [1, 1]
+    assert found[1:].tolist() == [[0, 1]] * 6
+    assert remedies.accuracy({"it": cells})[0, 0, 1].isnan().all()
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_initialization_repairs_again_what_it_has_repaired():
+    """Another processor trains otherwise: medians may differ there."""
+    name = "ReLU torch default"
+    stored = remedies.accuracy({name: load("remedies")["rows"][name]})[0, list(REMEDIES).index("initialization"), -1]
+    again = torch.tensor(remedies.learnt(REMEDIES["initialization"](PATIENTS[name]), 600)) / remedies.EXAMPLES
+    assert (again - stored).median(-1).values.abs().max() < 0.2

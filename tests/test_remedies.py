@@ -178,12 +178,12 @@ def test_for_other_seeds_too_all_five_repair(patient):
 
 
 @pytest.mark.parametrize("patient", ["tanh N(0, 1)", "ReLU N(0, 1)", "ReLU torch default"])
-def test_for_other_seeds_too_clipping_alone_repairs_nobody(patient):
+def test_for_other_seeds_too_clipping_alone_repairs_nobody_in_60_steps(patient):
     assert median(patient, "clipping") < 0.4
 
 
 @pytest.mark.parametrize("remedy", ["ReLU", "initialization", "batch norm", "residual"])
-def test_for_other_seeds_too_nothing_single_repairs_a_relu_with_weights_of_1(remedy):
+def test_for_other_seeds_too_nothing_single_repairs_a_relu_with_weights_of_1_in_60_steps(remedy):
     assert median("ReLU N(0, 1)", remedy) < 0.7
 
 
