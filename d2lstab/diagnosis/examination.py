@@ -81,6 +81,14 @@ def behind(outputs: Any, known: Iterable[Tensor]) -> tuple[str, tuple[Tensor, ..
     return (node.name() if node is not None else ""), tuple(found.values())
 
 
+def strangers_now(subject: Subject) -> tuple[Tensor, ...]:
+    """The trained tensors behind the outputs of one more pass that are no parameters of the model."""
+    reseed(subject.model)
+    leaves, inputs, keywords = fresh_inputs(subject)
+    outputs = subject.forward(inputs, keywords)
+    return behind(outputs, [*subject.model.parameters(), *leaves, *tensors_in((inputs, keywords))])[1]
+
+
 def loss_now(subject: Subject) -> float:
     """The loss with the parameters as they are, and the same random numbers."""
     reseed(subject.model)

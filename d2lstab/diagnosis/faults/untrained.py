@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ...randomness import seeded
 from ...recording.statistics import norm
 from ..evidence import Evidence
-from ..examination import loss_now
+from ..examination import loss_now, strangers_now
 from ..expectation import LAYERS
 from ..findings import Finding
 
@@ -83,6 +83,9 @@ def _unregistered(evidence: Evidence) -> Finding | None:
         each for each in evidence.first.strangers
         if not any(each is other or (each.shape == other.shape and torch.equal(each, other)) for other in held)
     ]  # fmt: skip
+    if missed:  # what is made anew in each pass is an intermediate result, not a weight
+        again = strangers_now(evidence.subject)
+        missed = [each for each in missed if any(each is other for other in again)]
     if not missed:
         return None
     shapes = ", ".join("×".join(map(str, each.shape)) or "1" for each in missed[:3]) + (
