@@ -37,6 +37,7 @@ PRIVATE = {
     "torch._foreach_norm",
     "torch._foreach_sub_",
     "torch._subclasses.fake_tensor.FakeTensor",
+    "torch.utils._python_dispatch.TorchDispatchMode",
 }
 PRIVATE_OF_MODULES = "_parameters _buffers _modules _forward_hooks _forward_pre_hooks _backward_hooks".split()
 PACKAGE = Path(d2lstab.__file__).parent

@@ -1,7 +1,10 @@
 """Each fault is named on a network that has it, with what repairs it; a network that has none is healthy."""
 
 import json
+from importlib import import_module
 from itertools import pairwise
+from math import log
+from unittest.mock import patch
 
 import matplotlib.pyplot as plt
 import pytest
@@ -14,6 +17,7 @@ from d2lstab.datasets import digits
 from d2lstab.diagnosis.evidence import are_copies
 from d2lstab.diagnosis.expectation import activated
 from d2lstab.diagnosis.findings import EXPLAINS, PREDICTED
+from d2lstab.diagnosis.trainability import Trainability
 from d2lstab.mean_field import variance_map
 from tests.architectures import Recurrent, Residual
 
@@ -193,6 +197,20 @@ def test_a_network_without_a_fault_is_healthy(name, seed):
     assert report.verdict == "healthy", report
 
 
+def test_a_low_forecast_without_a_fault_is_a_sentence_of_its_own():
+    model, inputs, targets = HEALTHY["He ReLU, 20 layers"](0)
+    module = import_module("d2lstab.diagnosis.diagnose")
+    for odds, told in ((0.49, "healthy: no fault was seen, though"), (0.51, "healthy: nothing is wrong")):
+        with patch.object(module, "trainability", lambda *_, odds=odds: Trainability(odds, 0.1)):
+            assert told in repr(diagnose(model, inputs, targets))
+
+
+def test_a_loss_is_told_with_what_it_is_a_loss_of():
+    model = network(depth=2)
+    assert "no loss was given" in repr(diagnose(model, X))
+    assert diagnose(model, X, loss=lambda o: o.square().mean()).constant_loss != diagnose(model, X, Y).constant_loss
+
+
 def test_every_fault_is_tried_and_explained():
     assert set(SICK) | {"healthy"} == set(FAULTS)
     assert set(EXPLAINS) | set().union(*EXPLAINS.values()) | PREDICTED <= set(FAULTS)
@@ -265,6 +283,8 @@ def test_the_report_shows_exports_and_draws_itself():
     text = repr(report)
     assert text.splitlines()[0].strip().startswith("verdict: vanishing")
     assert "remedy" in text
+    assert "first loss: 2.3" in text  # and beside it that of a constant answer: ln 10
+    assert report.constant_loss == pytest.approx(log(10), rel=0.05)
     html = report._repr_html_()
     assert html.count("<tr>") >= len(report.signals)
     lines = report.table().splitlines()

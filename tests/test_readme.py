@@ -46,7 +46,7 @@ def test_its_list_of_chapters_is_complete():
 def test_its_list_of_modules_and_names_is_true_and_complete():
     table = re.search(r"## What is in the package\n(.*?)\nImports point down", README, re.DOTALL).group(1)
     rows = [re.findall(r"`([^`]+)`", line) for line in table.splitlines() if line.startswith("| `")]
-    assert {row[0] for row in rows} == set.union(*FLOORS) - {"arguments", "signatures", "threads"}
+    assert {row[0] for row in rows} == set.union(*FLOORS) - {"arguments", "containers", "signatures", "threads"}
     named = {name for row in rows for name in row[1:]} - {"torch.nn.init"}
     public = {name for name in dir(d2lstab) if callable(getattr(d2lstab, name)) or name.isupper()} | {
         "StabilityMonitor"
@@ -54,6 +54,12 @@ def test_its_list_of_modules_and_names_is_true_and_complete():
     classes = {name for name in public if isinstance(getattr(d2lstab, name, None), type)}
     assert named <= public
     assert public - classes - {"Activation", "Initializer"} <= named
+
+
+def test_its_table_of_faults_is_complete():
+    table = re.search(r"## What `diagnose` names.*?\n(.*?)\n## ", README, re.DOTALL).group(1)
+    named = {name for line in table.splitlines() for name in re.findall(r"`([^`]+)`", line.partition(" | ")[0])}
+    assert named | {"healthy"} == set(d2lstab.FAULTS)
 
 
 def test_its_diagram_is_the_architecture():

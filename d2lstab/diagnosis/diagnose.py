@@ -69,7 +69,14 @@ def diagnosed(subject: Subject) -> Diagnosis:
     expected = expected_moments(evidence.rows, evidence.modules, evidence.input_moment)
     gradients = expected_gradients(evidence.rows, evidence.modules, expected)
     return Diagnosis(
-        tuple(findings), evidence.trainability, evidence.first.signals, tuple(expected), tuple(gradients), subject
+        tuple(findings),
+        evidence.trainability,
+        evidence.first.signals,
+        tuple(expected),
+        tuple(gradients),
+        subject,
+        evidence.first.loss,
+        evidence.chance,
     )
 
 

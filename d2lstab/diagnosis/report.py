@@ -31,6 +31,8 @@ class Diagnosis(Result):
     expected: tuple[float, ...]  # E h² of each row of the signals by mean-field theory, NaN where it has no say
     expected_gradients: tuple[float, ...]  # and E g²
     subject: Subject = field(repr=False)  # what was diagnosed
+    first_loss: float = nan
+    constant_loss: float = nan  # what the best of two constant answers has; NaN where the loss does not take one
 
     @property
     def verdict(self) -> str:
@@ -44,8 +46,24 @@ class Diagnosis(Result):
         rows = [("verdict", f"{self.verdict}: {FAULTS[self.verdict]}")] + (root._rows()[1:] if root else [])
         if root is not None and root.severity != "fault":
             rows[0] = ("verdict", f"{rows[0][1]} (a warning)")
+        best = max((value for _, value in self._odds() if not isnan(value)), default=nan)
+        if root is None and best < 0.5:
+            rows[0] = ("verdict", "healthy: no fault was seen, though a few steps at several rates taught it little")
         rest = [f"{each.fault}: {each.evidence}" for each in self.findings[1:]]
-        return rows + [("and then", text) for text in rest] + [("likely to train", likely)]
+        return [
+            *rows,
+            *(("and then", text) for text in rest),
+            ("first loss", self._compared()),
+            ("likely to train", likely),
+        ]
+
+    def _compared(self) -> str:
+        """The first loss beside that of a constant answer."""
+        if self.subject.loss is None:
+            return f"{self.first_loss:.3g}, of a random combination of the outputs: no loss was given"
+        if isnan(self.constant_loss):
+            return f"{self.first_loss:.3g}"
+        return f"{self.first_loss:.3g}; a constant answer has {self.constant_loss:.3g}"
 
     def _odds(self) -> list[tuple[str, float]]:
         return [("SGD", self.trainability.sgd), ("Adam", self.trainability.adam)]
@@ -95,6 +113,8 @@ class Diagnosis(Result):
             {
                 "verdict": self.verdict,
                 "findings": [finding.to_dict() for finding in self.findings],
+                "first_loss": self.first_loss,
+                "constant_loss": self.constant_loss,
                 "trainability": {"sgd": self.trainability.sgd, "adam": self.trainability.adam},
                 "signals": [
                     row | {"expected": moment, "expected_gradient": gradient}
