@@ -44,9 +44,7 @@ def each_tensor(f: Callable[[Tensor], Tensor], thing: Any) -> Any:
         return type(thing)(made, thing.maxlen)
     if isinstance(thing, _ROWS):
         return type(thing)(*made) if hasattr(thing, "_fields") else type(thing)(made)
-    other = copy(thing)
-    if isinstance(thing, UserDict):
-        other.data = dict(thing.data)
+    other = _shell(thing)
     for name, value in zip(_names(thing), made):
         _put(other, name, value)
     return other
@@ -68,6 +66,20 @@ def is_plain(thing: Any) -> bool:
     if not hasattr(thing, "__dict__") or isinstance(thing, (nn.Module, type, Tensor)) or callable(thing):
         return False
     return type(thing).__module__.partition(".")[0] not in _MACHINERY
+
+
+def _shell(thing: Any) -> Any:
+    """A copy whose entries can be exchanged without those of the original."""
+    try:
+        other = copy(thing)
+    except Exception:  # noqa: BLE001  of a mapping that refuses changes: its attributes, and no entries yet
+        other = type(thing).__new__(type(thing))
+        vars(other).update(vars(thing))
+        for name in thing:
+            _put(other, name, thing[name])
+    if isinstance(thing, UserDict):
+        other.data = dict(thing.data)
+    return other
 
 
 def _names(thing: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """Small models of every kind that people bring: each entry makes (model, inputs, targets)."""
 
 import random
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 import torch
@@ -242,6 +243,68 @@ def transformer() -> nn.Module:
     return nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Flatten(), nn.Linear(30, 4))
 
 
+class Output(OrderedDict):
+    """Answers as large libraries give them: the loss first, entries as attributes too, and no changes."""
+
+    def __init__(self, **entries):
+        super().__init__()
+        for name, entry in entries.items():
+            OrderedDict.__setitem__(self, name, entry)
+        self.__dict__.update(entries)
+
+    def update(self, *_, **__):
+        raise TypeError("You cannot use `update` on an Output")
+
+    def __setitem__(self, *_):
+        raise TypeError("You cannot set entries of an Output")
+
+
+@dataclass
+class Kind:
+    problem: str | None = None
+    calls: int = 0
+
+
+class Settings:
+    """What a model is told, and what it adds to that."""
+
+    def __init__(self):
+        self.kind, self.seen, self.sizes = Kind(), deque(maxlen=3), {"batch": []}
+
+
+class Told(nn.Module):
+    """Keeps settings, a stream of its own and caches in attributes, changes them all, and answers with an Output."""
+
+    def __init__(self):
+        super().__init__()
+        self.settings, self.stream = Settings(), torch.Generator().manual_seed(1)
+        self.body, self.cache, self.pair = plain(), {"last": {"mean": torch.zeros(4)}}, (torch.ones(1), "scale")
+
+    def forward(self, x, labels=None):
+        settings = self.settings
+        settings.kind.problem, settings.kind.calls = "classes", settings.kind.calls + 1
+        settings.seen.append(len(x))
+        settings.sizes["batch"].append(len(x))
+        scores = self.body(x + 1e-3 * torch.randn(x.shape, generator=self.stream)) * self.pair[0].clone()
+        self.cache["last"]["mean"].copy_(scores.detach().mean(0))
+        self.pair[0].mul_(1)
+        labels = torch.zeros(len(x), dtype=torch.long) if labels is None else labels
+        return Output(loss=F.cross_entropy(scores, labels), scores=scores)
+
+
+class AsksForSlopes(nn.Module):
+    """Wants the gradients of its inputs, and says so to them."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = plain()
+
+    def forward(self, x):
+        x.requires_grad = True
+        h = x[:, None]
+        return self.body(h[:, 0])
+
+
 def plain(inputs: int = 5) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, 16), nn.ReLU(), nn.Linear(16, 4))
 
@@ -279,6 +342,8 @@ ARCHITECTURES = {
     "frozen": lambda: (frozen(), torch.randn(BATCH, 5), classes()),
     "unused parameter": lambda: (unused(), torch.randn(BATCH, 5), classes()),
     "parametrized": lambda: (parametrized(), torch.randn(BATCH, 5), classes()),
+    "settings": lambda: (Told(), torch.randn(BATCH, 5), classes()),
+    "leaves of its own": lambda: (AsksForSlopes(), torch.randn(BATCH, 5), classes()),
     "single layer": lambda: (nn.Linear(5, 4), torch.randn(BATCH, 5), classes()),
     "float64": lambda: (plain().double(), torch.randn(BATCH, 5).double(), classes()),
     "bfloat16": lambda: (plain().bfloat16(), torch.randn(BATCH, 5).bfloat16(), classes()),

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from collections import deque
 from contextlib import suppress
 from functools import partial
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lstab import diagnose, record
-from tests.architectures import ARCHITECTURES, build
+from tests.architectures import ARCHITECTURES, Kind, Settings, build
 
 
 def bits(value) -> bytes:
@@ -26,7 +27,11 @@ def picture(value) -> object:
         return id(value), bits(value), value._version, value.requires_grad, gradient, hooks
     if isinstance(value, dict):
         return id(value), [(key, picture(each)) for key, each in value.items()]
-    if isinstance(value, (list, tuple, set)):
+    if isinstance(value, torch.Generator):
+        return id(value), bytes(value.get_state())
+    if isinstance(value, (Settings, Kind)):
+        return id(value), picture(vars(value))
+    if isinstance(value, (list, tuple, set, deque)):
         return id(value) if not isinstance(value, tuple) else 0, [picture(each) for each in value]
     return id(value) if isinstance(value, nn.Module) else value
 

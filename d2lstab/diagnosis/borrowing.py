@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..containers import is_plain, values_in
+from ..containers import each_tensor, is_plain, values_in
 from ..randomness import seed_streams, streams_kept
 from ..recording.modules import wrapped
 
@@ -88,7 +88,7 @@ def _entries(holder: Any) -> Any:
 def _fill(holder: Any, entries: Any) -> None:
     """Puts entries in place of those that are there, whatever the holder's class thinks of changes."""
     if isinstance(holder, dict):
-        kind = OrderedDict if isinstance(holder, OrderedDict) else dict
+        kind: Any = OrderedDict if isinstance(holder, OrderedDict) else dict  # whose methods the holder cannot refuse
         kind.clear(holder)
         for key, value in entries.items():
             kind.__setitem__(holder, key, value)
@@ -111,7 +111,7 @@ def _exchange(module: nn.Module, holders: list[tuple[Any, Any]], copies: dict[in
     """Puts private copies in the place of a module's tensors, in its containers too."""
     for holder, entries in holders:
         values = list(entries.values()) if isinstance(entries, dict) else entries
-        if not any(isinstance(value, Tensor) for value in values):
+        if not any(isinstance(value, (Tensor, tuple)) for value in values):
             continue
         if isinstance(entries, dict):
             _fill(holder, {key: _copy(value, copies) for key, value in entries.items()})
@@ -122,6 +122,8 @@ def _exchange(module: nn.Module, holders: list[tuple[Any, Any]], copies: dict[in
 
 def _copy(value, copies: dict[int, Tensor]):
     """A private tensor of the same values, one for each tensor however often it is used; anything else as it is."""
+    if isinstance(value, tuple):  # cannot be changed where it is
+        return each_tensor(lambda each: _copy(each, copies), value)
     if not isinstance(value, Tensor) or not value.is_leaf:
         return value
     if id(value) not in copies:

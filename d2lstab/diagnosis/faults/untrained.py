@@ -1,7 +1,9 @@
 """Parameters that the loss depends on, and that nothing will change."""
 
+from collections.abc import Mapping
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...randomness import seeded
 from ...recording.statistics import norm
@@ -127,7 +129,7 @@ def _size(weight: Tensor) -> float:
     return float(norm(weight.detach())) / weight.numel() ** 0.5
 
 
-def _change_of_loss(evidence: Evidence, sizes: dict[nn.Parameter, float]) -> float:
+def _change_of_loss(evidence: Evidence, sizes: Mapping[Tensor, float]) -> float:
     """The relative change of the loss when these change at random, each by so much."""
     subject, generator = evidence.subject, seeded(0)
     before = loss_now(subject)
