@@ -1,13 +1,18 @@
 """`diagnose` takes any model that torch can train."""
 
+import copy
+import dataclasses
 import json
+import pickle
+from math import isnan
 
 import pytest
 import torch
 from torch import nn
 
-from d2lstab import FAULTS, diagnose
+from d2lstab import FAULTS, diagnose, record
 from tests.architectures import ARCHITECTURES, build
+from tests.strangers import STRANGERS, stranger
 from tests.test_diagnosis_trace import loss, world
 
 pytestmark = pytest.mark.slow
@@ -33,6 +38,56 @@ SMALL = {"batch of one", "single layer", "complex", "stateful"}  # the last clam
 def test_no_architecture_is_faulty_because_of_its_kind(name):
     model, inputs, targets = build(name)
     assert diagnose(model, inputs, targets, loss).verdict == "healthy"
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_a_model_as_others_write_it_gets_a_whole_report_and_is_left_as_it_was(name):
+    model, inputs, targets, its_loss, optimizer = stranger(name)
+    before = world(model)
+    report = diagnose(model, inputs, targets, its_loss, optimizer=optimizer(model))
+    assert world(model) == before
+    assert report.verdict == "healthy", report
+    assert not isnan(report.trainability.sgd), report
+    assert json.loads(report.to_json())["verdict"] == "healthy"
+    assert len(report._repr_html_()) > 100
+    with record(model, full=True) as signals:
+        model(inputs)
+    assert len(signals.rows) == len(report.signals)
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_a_report_is_stored_and_copied_without_the_model(name):
+    model, inputs, targets, its_loss, optimizer = stranger(name)
+    report = diagnose(model, inputs, targets, its_loss, optimizer=optimizer(model))
+    for other in (pickle.loads(pickle.dumps(report)), copy.deepcopy(report)):
+        assert repr(other) == repr(report)
+        assert other.to_json() == report.to_json()
+        assert other.subject is None
+
+
+def test_a_copy_of_a_report_repairs_nothing_and_says_why():
+    model = nn.Sequential(*[each for _ in range(8) for each in (nn.Linear(5, 5), nn.Sigmoid())], nn.Linear(5, 3))
+    report = diagnose(model, torch.randn(16, 5), torch.arange(16) % 3)
+    with pytest.raises(ValueError, match="this report is a copy.*\nexpected the report that diagnose returned"):
+        dataclasses.replace(report, subject=None).repaired()
+    with pytest.raises(ValueError, match="verdict"):  # it keeps no repair, which would hold a part of the batch
+        copy.deepcopy(report).repaired()
+
+
+def test_nan_that_a_loss_refuses_is_found_in_the_forward_pass():
+    class Root(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(5, 1)
+
+        def forward(self, x):
+            return (self.layer(x) - 10).sqrt().sigmoid()
+
+    report = diagnose(Root(), torch.randn(8, 5), torch.ones(8, 1), nn.BCELoss())
+    assert report.verdict == "non_finite_forward"
+    assert "sqrt" in report.findings[0].evidence
+    with pytest.raises(ValueError, match="the loss fails"):  # of numbers it is still the loss that is asked about
+        diagnose(nn.Linear(5, 1), torch.randn(8, 5), 3 * torch.ones(8, 1), nn.BCELoss())
 
 
 def test_a_lazy_model_is_diagnosed_and_stays_lazy():

@@ -1,7 +1,8 @@
 """Whether a network keeps near inputs near: what mean-field theory calls the chaotic side."""
 
+from collections.abc import Callable
 from contextlib import suppress
-from math import hypot, nan, sqrt
+from math import hypot, isnan, nan, sqrt
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from .borrowing import reseed
 from .subject import Subject, floating, fresh_inputs
 
 _CHANGE = 1e-3  # of the inputs, in units of the differences between samples; in low precision more than rounding errors
+_DRIFT = 0.1  # of what moves with the inputs, by which outputs may move without them
 _LEAST = 1e-3  # of the outputs that differs between samples: below, rounding errors speak
 
 
@@ -27,8 +29,6 @@ def strayed(subject: Subject, output: Tensor | None) -> float:
     if output is None or not between > _LEAST * size:
         return nan
     amount = max(_CHANGE, 4 * torch.finfo(output.dtype).eps)
-    reseed(subject.model)
-    _, inputs, keywords = fresh_inputs(subject)
     steps, ways = [], []
 
     def changed(x: Tensor) -> Tensor:
@@ -42,10 +42,24 @@ def strayed(subject: Subject, output: Tensor | None) -> float:
         return made
 
     with torch.no_grad(), suppress(Exception):  # some models refuse inputs that are not what they were
-        moved = floating(subject.forward(each_tensor(changed, inputs), each_tensor(changed, keywords)))
-        moves = None if moved is None else split_by_sample(moved.double() - output.double(), subject.batch)
-        if moves is None:
+        still, moved = _output(subject, Tensor.clone), _output(subject, changed)
+        if still is None or moved is None:
             return nan
-        change = float(moves.reshape(len(moves), -1).square().mean(1).sqrt().median())
-        return change / size / sqrt(2) / (hypot(*steps) / hypot(*ways)) if change else nan
+        change, drift = (_typical(each, still, subject.batch) for each in (moved, output))
+        if isnan(change) or change == 0 or not drift <= _DRIFT * change:
+            return nan  # what moves from pass to pass, as a power iteration does, is not the inputs' doing
+        return change / size / sqrt(2) / (hypot(*steps) / hypot(*ways))
     return nan
+
+
+def _output(subject: Subject, f: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """The outputs where f is made of the inputs."""
+    reseed(subject.model)
+    _, inputs, keywords = fresh_inputs(subject)
+    return floating(subject.forward(each_tensor(f, inputs), each_tensor(f, keywords)))
+
+
+def _typical(moved: Tensor, still: Tensor, batch: int | None) -> float:
+    """The root mean square by which a sample's outputs moved, its median over samples."""
+    moves = split_by_sample(moved.double() - still.double(), batch)
+    return nan if moves is None else float(moves.reshape(len(moves), -1).square().mean(1).sqrt().median())

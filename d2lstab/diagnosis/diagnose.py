@@ -77,6 +77,7 @@ def diagnosed(subject: Subject) -> Diagnosis:
         subject,
         evidence.first.loss,
         evidence.chance,
+        subject.loss is not None,
     )
 
 

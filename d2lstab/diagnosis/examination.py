@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ..containers import each_tensor, tensors_in
 from ..recording import Signals, record
+from ..recording.statistics import dense
 from .attention import Gaze, gazes_of
 from .borrowing import reseed
 from .subject import Subject, floating, fresh_inputs
@@ -50,11 +52,17 @@ def _look(subject: Subject) -> Look:
         with gazes_of(subject.model) as gazes:
             outputs = subject.forward(inputs, keywords)
         maker, strangers = behind(outputs, [*subject.model.parameters(), *leaves, *tensors_in((inputs, keywords))])
-        loss = subject.checked_loss(outputs)
+        told = each_tensor(Tensor.detach, outputs)
+        try:
+            loss = subject.checked_loss(outputs)
+        except ValueError:
+            if not any(bool(each.isnan().any()) for each in tensors_in(told) if each.is_floating_point()):
+                raise
+            # Some losses refuse NaN: then they are not what is wrong.
+            return Look(floating(outputs), told, nan, signals, {}, gazes.found, maker, strangers)
         named = {name: each for name, each in subject.model.named_parameters() if each.requires_grad}
         found = gradients_of(subject, loss, [*named.values(), *leaves])
-    told = each_tensor(Tensor.detach, outputs)
-    gradients = dict(zip(named, found))
+    gradients = {name: None if each is None else dense(each) for name, each in zip(named, found)}
     return Look(floating(outputs), told, float(loss.detach()), signals, gradients, gazes.found, maker, strangers)
 
 

@@ -73,6 +73,10 @@ class Finding(Result):
     severity: str = "fault"  # or "warning": it slows training down, or will stop it under other settings
     repairs: tuple[Callable[[nn.Module, int], nn.Module], ...] = ()  # each changes a copy and returns it, or a wrapper
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the repairs, which hold parts of a batch."""
+        return {**vars(self), "repairs": ()}
+
     def _rows(self) -> list[tuple[str, str]]:
         place = [("layer", self.layer)] if self.layer else []
         return [

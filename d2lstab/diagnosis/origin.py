@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf, isinf, nan
@@ -50,7 +50,9 @@ def forward_origin(subject: Subject) -> Origin | None:
         reseed(subject.model)
         _, inputs, keywords = fresh_inputs(subject)
         with torch.no_grad():
-            subject.loss_of(subject.forward(inputs, keywords))
+            outputs = subject.forward(inputs, keywords)
+            with suppress(ValueError):  # it may refuse the very NaN that is looked for
+                subject.loss_of(outputs)
     return _culprit(operations.bad)
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..containers import each_tensor, tensors_in
 from ..randomness import seeded
+from ..recording.statistics import dense
 
 _CODE = 10  # numbers in the code that a network without targets is taught to give each sample
 _SHIFTS = 15  # ways in which samples are exchanged
@@ -109,7 +110,7 @@ def rehearsal(model: nn.Module, inputs: Any, targets: Any, loss: Callable[..., T
     elif isinstance(inputs, dict):
         arguments, keywords = (), inputs
     else:
-        arguments, keywords = (inputs if isinstance(inputs, tuple) else (inputs,)), {}
+        arguments, keywords = (inputs if type(inputs) is tuple else (inputs,)), {}
     arguments, keywords, targets = each_tensor(lambda each: _widened(each.detach()), (arguments, keywords, targets))
     counted = [each for each in tensors_in((targets, arguments, keywords)) if each.dim()]
     samples = len(counted[0]) if counted else 0
@@ -144,7 +145,7 @@ def _train(tried: Rehearsal, optimizer: MakeOptimizer, rate: float, steps: int) 
         size = size or _size(loss, outputs, tried.targets)
         gradients = torch.autograd.grad(loss / size, list(learning.values()), allow_unused=True)
         for parameter, gradient in zip(learning.values(), gradients):
-            parameter.grad = gradient
+            parameter.grad = None if gradient is None else dense(gradient)
         stepping.step()
     for parameter in learning.values():
         parameter.grad = None

@@ -30,14 +30,19 @@ class Diagnosis(Result):
     signals: Signals
     expected: tuple[float, ...]  # E h² of each row of the signals by mean-field theory, NaN where it has no say
     expected_gradients: tuple[float, ...]  # and E g²
-    subject: Subject = field(repr=False)  # what was diagnosed
+    subject: Subject | None = field(repr=False)  # what was diagnosed; None in a copy, or where it was stored
     first_loss: float = nan
     constant_loss: float = nan  # what the best of two constant answers has; NaN where the loss does not take one
+    loss_given: bool = True  # or one for the targets; else a random combination of the outputs was taken
 
     @property
     def verdict(self) -> str:
         """The root cause, a key of FAULTS; "healthy" where nothing is wrong."""
         return self.findings[0].fault if self.findings else "healthy"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the model, the batch and the optimizer, which a report is not meant to carry about."""
+        return {**vars(self), "subject": None}
 
     def _rows(self) -> list[tuple[str, str]]:
         odds = [f"{name} {value:.0%}" for name, value in self._odds() if not isnan(value)]
@@ -59,7 +64,7 @@ class Diagnosis(Result):
 
     def _compared(self) -> str:
         """The first loss beside that of a constant answer."""
-        if self.subject.loss is None:
+        if not self.loss_given:
             return f"{self.first_loss:.3g}, of a random combination of the outputs: no loss was given"
         if isnan(self.constant_loss):
             return f"{self.first_loss:.3g}"
@@ -141,15 +146,18 @@ class Diagnosis(Result):
                 f"verdict {self.verdict!r} with the remedy: {remedy}\n"
                 "expected a fault that a change of the model repairs; this one is outside of it, so change that"
             )
-        made = self._with(repairs[0], seed)
+        if self.subject is None:
+            raise ValueError(
+                "this report is a copy, and copies leave the model behind\nexpected the report that diagnose returned"
+            )
+        made = self._with(self.subject, repairs[0], seed)
         for repair in repairs[1:]:
-            made = made if made.after.verdict == "healthy" else self._with(repair, seed)
+            made = made if made.after.verdict == "healthy" else self._with(self.subject, repair, seed)
         return made
 
-    def _with(self, repair: Callable[[nn.Module, int], nn.Module], seed: int) -> "Repair":
+    def _with(self, subject: Subject, repair: Callable[[nn.Module, int], nn.Module], seed: int) -> "Repair":
         from .diagnose import diagnose
 
-        subject = self.subject
         model = repair(copy.deepcopy(subject.model), seed)
         return Repair(model, self, diagnose(model, subject.keywords or subject.inputs, subject.targets, subject.loss))
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
 
 from ..containers import each_tensor, tensors_in
 from ..randomness import seeded
@@ -88,9 +89,20 @@ class Subject:
 
     @property
     def batch(self) -> int | None:
-        """The number of samples: the length of the first input."""
-        found = [tensor for tensor in tensors_in((self.inputs, self.keywords)) if tensor.dim()]
-        return len(found[0]) if found else None
+        """The number of samples: the length of the first input, of a list of them, or of a packed sequence's batch."""
+        waiting: list[Any] = [*self.inputs, *self.keywords.values()]
+        targets = len(self.targets) if isinstance(self.targets, Tensor) and self.targets.dim() else None
+        while waiting:
+            first, *waiting = waiting
+            if isinstance(first, PackedSequence):
+                return int(first.batch_sizes[0])
+            if isinstance(first, Tensor) and first.dim():
+                return len(first)
+            held = tensors_in(first)
+            if isinstance(first, (list, tuple)) and len(first) == len(held) == targets:
+                return targets
+            waiting = [*([] if isinstance(first, Tensor) else held), *waiting]
+        return None
 
 
 def subject_of(
@@ -99,7 +111,8 @@ def subject_of(
     """The subject of a diagnosis. Raises TypeError and ValueError as `diagnose` says."""
     _check_kinds(model, loss, optimizer)
     model = unwrapped(model)
-    arguments = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, Mapping) else (inputs,)
+    # A named tuple, such as a packed sequence, is one argument.
+    arguments = inputs if type(inputs) is tuple else () if isinstance(inputs, Mapping) else (inputs,)
     keywords = dict(inputs) if isinstance(inputs, Mapping) else {}
     _check_tensors(model, tensors_in((arguments, keywords)), tensors_in(targets))
     if any(is_lazy(each) for each in (*model.parameters(), *model.buffers())):

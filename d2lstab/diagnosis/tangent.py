@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..randomness import seeded
+from ..recording.statistics import dense
 
 _KEPT = 2**16  # entries of one parameter; of larger ones so many are drawn, enough for a few samples' inner products
 
@@ -45,5 +46,7 @@ def independent_directions(kernel: Tensor) -> float:
 
 def _gradients(scalar: Tensor, parameters: list[Tensor]) -> list[Tensor]:
     found = torch.autograd.grad(scalar, parameters, retain_graph=True, allow_unused=True)
-    found = [torch.zeros_like(each) if gradient is None else gradient for each, gradient in zip(parameters, found)]
+    found = [
+        torch.zeros_like(each) if gradient is None else dense(gradient) for each, gradient in zip(parameters, found)
+    ]
     return [(torch.view_as_real(each) if each.is_complex() else each).flatten() for each in found]

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import exp, inf, log10, nan
 from typing import Any
@@ -183,7 +183,11 @@ def _quantities(tried: Rehearsal, trial: _Trial, samples: int) -> tuple[dict[str
         return {name: low for name, (low, _) in _RANGES.items()}, nan
     _, outcome, learnt, excess = best
     few = tried.part(samples)
-    made = [each for each in tensors_in(few.outputs(*outcome.numbers)) if each.requires_grad and each.dim()]
+    try:
+        outputs = few.outputs(*outcome.numbers)
+    except Exception:  # noqa: BLE001  a graph's nodes, say, are no samples that could be left out
+        few, outputs = replace(tried, samples=min(samples, tried.samples)), tried.outputs(*outcome.numbers)
+    made = [each for each in tensors_in(outputs) if each.requires_grad and each.dim()]
     if not made or len(made[0]) < few.samples:
         raise Unmeasurable("no output has an entry for each sample")
     output = made[0]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..containers import each_tensor
-from ..recording.statistics import norm
+from ..recording.statistics import dense, norm
 from .answers import deviation, gain
 from .borrowing import reseed
 from .examination import gradients_of
@@ -95,7 +95,7 @@ def _changes(subject: Subject) -> tuple[dict[str, float], float]:
     """What the step has changed: ‖Δw‖ / ‖w‖ by parameter, and the largest share of entries that it has not."""
     ratios, unchanged = {}, 0.0
     for (name, new), old in zip(subject.model.named_parameters(), subject.originals):
-        new, old, gradient = new.detach(), old.detach(), new.grad
+        new, old, gradient = new.detach(), old.detach(), None if new.grad is None else dense(new.grad)
         size = float(norm(old))
         if size > 0 and gradient is not None:
             ratios[name] = float(norm(new - old)) / size

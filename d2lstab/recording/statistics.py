@@ -34,7 +34,14 @@ def norm(tensor: Tensor) -> Tensor:
         return torch.linalg.vector_norm(tensor)
     if tensor.is_complex():
         return norm(torch.view_as_real(tensor))
+    if not tensor.is_floating_point():  # of parameters that only count
+        return norm(tensor.double())
     return torch.linalg.vector_norm(tensor, dtype=torch.float32)
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """The same numbers, none of them left out: gradients of embeddings may come sparse."""
+    return tensor if tensor.layout is torch.strided else tensor.to_dense()
 
 
 def at_hand(tensor: Tensor) -> bool:

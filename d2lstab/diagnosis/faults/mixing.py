@@ -90,12 +90,13 @@ def _moved(subject: Subject, batch: int, axis: int) -> int | None:
         return made
 
     with torch.no_grad(), suppress(Exception), _by_their_own_statistics(subject.model):
-        pair = [_output(subject, f) for f in (Tensor.clone, exchanged)]
-        before, after = pair
-        if before is None or after is None or before.shape != after.shape or not place:
+        before, again, after = (_output(subject, f) for f in (Tensor.clone, Tensor.clone, exchanged))
+        if before is None or again is None or after is None or before.shape != after.shape or not place:
             return None
         change = (after.double() - before.double()).abs().movedim(axis, 0).flatten(1).amax(1)
         size = float(before.double().square().mean().sqrt())
+        if not float((again.double() - before.double()).abs().max()) <= _FELT * size:
+            return None  # it draws from streams of its own, or moves from pass to pass
         others = [float(each) for k, each in enumerate(change) if k != place["at"]]
         own = float(change[place["at"]])
         return sum(each > _FELT * size for each in others) if own > 0 else None
