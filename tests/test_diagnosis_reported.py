@@ -376,3 +376,55 @@ def test_nothing_of_these_questions_leaves_a_trace():
     assert [each.training for each in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+# Meant to be so
+
+
+def trained(loss) -> nn.Module:
+    """A network with a sigmoid at its end that has learnt which digits are odd."""
+    model = fresh(lambda: nn.Sequential(single(), nn.Sigmoid()))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss(model(X), BINARY).backward()
+        optimizer.step()
+    return model
+
+
+def test_a_sigmoid_that_is_sure_and_right_is_not_saturated_and_one_that_is_wrong_is():
+    model = trained(F.binary_cross_entropy)
+    assert told(model, targets=BINARY, loss=F.binary_cross_entropy) == []
+    assert "saturated" in told(model, targets=1 - BINARY, loss=F.mse_loss)
+
+
+def test_a_power_iteration_that_moves_in_every_pass_is_not_chaos():
+    layers = [each for _ in range(6) for each in (nn.utils.spectral_norm(nn.Linear(64, 64)), nn.ReLU())]
+    assert told(fresh(lambda: nn.Sequential(*layers, nn.Linear(64, 10)))) == []
+
+
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_a_recurrence_unrolled_by_hand_is_healthy(cell):
+    class Unrolled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.head = cell(8, 32), nn.Linear(32, 10)
+
+        def forward(self, x):
+            state = x.new_zeros(len(x), 32)
+            state = (state, state) if cell is nn.LSTMCell else state
+            for piece in x.view(-1, 8, 8).unbind(1):
+                state = self.cell(piece, state)
+            return self.head(state[0] if isinstance(state, tuple) else state)
+
+    assert told(fresh(Unrolled)) == []
+
+
+def test_nothing_is_advised_as_a_rate_where_no_gradient_is_left():
+    model = network(depth=2)
+    zero = torch.optim.SGD(model.parameters(), lr=0.0)
+    report = diagnose(model, X, Y, optimizer=zero)
+    assert report.verdict == "step_too_small"
+    assert "above 0" in report.findings[0].remedy
+    done = diagnose(model, X, loss=lambda o: 0 * o.sum(), optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    assert done.verdict == "healthy"

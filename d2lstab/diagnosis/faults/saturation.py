@@ -39,6 +39,8 @@ def _activations(evidence: Evidence) -> Finding | None:
     rows = [
         row for row in evidence.rows if row.kind in ("Sigmoid", "Tanh", "Hardtanh", "Hardsigmoid", "Softsign", "RNN")
     ]
+    if rows and rows[-1] is evidence.rows[-1] and evidence.first.loss < evidence.chance:
+        rows = rows[:-1]  # answers that are sure and right
     flat = [row for row in rows if row.saturated > 0.5]
     if not flat or len(flat) < len(rows) / 3:
         return None

@@ -107,7 +107,8 @@ def output_scale(evidence: Evidence) -> Finding | None:
         f"scale the last layer down: outputs have size {sqrt(last.moment):.3g}, 1 or less is expected",
         ratio,
         1.0,
-        severity="fault" if ratio > _HOPELESS else "warning",
+        # Where targets are small, not outputs large, the outputs only have to shrink.
+        severity="fault" if ratio > _HOPELESS and last.moment > 1 else "warning",
         repairs=(output_rescaled(sqrt(last.moment)),),
     )
 
