@@ -73,7 +73,8 @@ def _shell(thing: Any) -> Any:
     try:
         other = copy(thing)
     except Exception:  # noqa: BLE001  of a mapping that refuses changes: its attributes, and no entries yet
-        other = type(thing).__new__(type(thing))
+        kind: Any = type(thing)
+        other = kind.__new__(kind)
         vars(other).update(vars(thing))
         for name in thing:
             _put(other, name, thing[name])

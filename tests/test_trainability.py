@@ -148,7 +148,9 @@ def test_the_network_is_left_as_it_was(fails_at):
     gradients = {name: (each.grad, each.grad.clone()) for name, each in model.named_parameters()}
     modes, state = [each.training for each in model.modules()], torch.get_rng_state()
     answer = trainability(model, x, CLASSES, F.cross_entropy)
-    assert math.isnan(answer.sgd) == (fails_at is not None) and ("it fails" in answer.note) == (fails_at is not None)
+    assert math.isnan(answer.sgd) == (fails_at is not None) and ("cannot be run" in answer.note) == (
+        fails_at is not None
+    )
     for name, each in [*model.named_parameters(), *model.named_buffers()]:
         assert each is numbers[name][0] and torch.equal(each, numbers[name][1])
     for name, each in model.named_parameters():
@@ -185,7 +187,7 @@ def test_what_cannot_be_measured_says_why():
         (huge, DIGITS, CLASSES, "52,000,000 parameters"),
         (deep(), DIGITS[:3], CLASSES[:3], "3 samples"),
         (deep(), DIGITS, torch.ones(64).long(), "same target"),
-        (deep(), DIGITS[:, :5], CLASSES, "RuntimeError"),
+        (deep(), DIGITS[:, :5], CLASSES, "cannot be run"),
         (nn.Sequential(nn.Conv2d(1, 64, 3), nn.Conv2d(64, 64, 3)), torch.randn(8, 1, 64, 64), None, "too much work"),
     ):
         answer = trainability(model, x, y, None)

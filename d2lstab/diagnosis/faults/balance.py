@@ -22,14 +22,14 @@ def imbalanced(evidence: Evidence) -> Finding | None:
     if len(values) < _FEWEST:
         return None
     kinds, places = values.unique(return_inverse=True)
-    shares = (
-        torch.zeros(len(kinds), dtype=torch.float64, device=values.device).index_add_(0, places, weights)
-        / weights.sum()
-    )
-    share, entropy = float(shares.max()), -float((shares * shares.log()).nansum())
+    counts, sums = torch.zeros(2, len(kinds), dtype=torch.float64, device=values.device)
+    counts.index_add_(0, places, torch.ones_like(weights))
+    sums.index_add_(0, places, weights)
+    shares, most = counts / counts.sum(), int(counts.argmax())
+    share, entropy = min(float(shares[most]), float(sums[most] / sums.sum())), -float((shares * shares.log()).nansum())
     if not _MOST < share < 1:
         return None
-    value = kinds[shares.argmax()].item()
+    value = kinds[most].item()
     known = (
         f"that answer alone has a loss of {entropy:.2g}, of {len(kinds)} equally frequent ones {log(len(kinds)):.2g}"
     )
