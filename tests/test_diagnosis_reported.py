@@ -428,3 +428,35 @@ def test_nothing_is_advised_as_a_rate_where_no_gradient_is_left():
     assert "above 0" in report.findings[0].remedy
     done = diagnose(model, X, loss=lambda o: 0 * o.sum(), optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
     assert done.verdict == "healthy"
+
+
+class Reader(nn.Module):
+    """A transformer that answers at a token of its own, which begins at this size."""
+
+    def __init__(self, size: float):
+        super().__init__()
+        self.embed, self.token = nn.Linear(8, 32), nn.Parameter(size * torch.randn(1, 1, 32))
+        layer = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True, norm_first=True)
+        self.body, self.norm, self.head = nn.TransformerEncoder(layer, 4), nn.LayerNorm(32, 1e-6), nn.Linear(32, 10)
+
+    def forward(self, x):
+        tokens = self.embed(x.view(-1, 8, 8))
+        return self.head(self.norm(self.body(torch.cat([self.token.expand(len(x), -1, -1), tokens], 1))[:, 0]))
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-6, 1e-3, 0.02])
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+def test_a_token_that_begins_tiny_is_no_explosion(size):
+    assert told(fresh(lambda: Reader(size))) == []
+
+
+def test_what_is_wrong_beside_the_signals_hides_nothing_of_them():
+    class Cut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Linear(64, 32), nn.Linear(32, 10)
+
+        def forward(self, x):
+            return self.head(self.body(x).relu().detach())
+
+    assert told(fresh(Cut), targets=rare(4)) == ["untrained", "imbalanced"]

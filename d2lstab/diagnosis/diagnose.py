@@ -17,7 +17,7 @@ from .evidence import Evidence
 from .examination import examine
 from .expectation import expected_moments
 from .faults import LAST_RULES, RULES, Rule
-from .findings import EXPLAINS, PREDICTED, Finding
+from .findings import BESIDE, EXPLAINS, PREDICTED, Finding
 from .origin import backward_origin, forward_origin
 from .report import Diagnosis
 from .subject import Loss, Subject, subject_of
@@ -65,7 +65,8 @@ def diagnosed(subject: Subject) -> Diagnosis:
     """The report on a borrowed model."""
     evidence = gathered(subject)
     findings = ranked([weighed(finding, evidence) for finding in found(RULES, evidence)])
-    findings = findings or list(islice(found(LAST_RULES, evidence), 1))
+    if all(each.fault in BESIDE for each in findings):
+        findings = ranked(list(islice(found(LAST_RULES, evidence), 1)) + findings)
     expected = expected_moments(evidence.rows, evidence.modules, evidence.input_moment)
     gradients = expected_gradients(evidence.rows, evidence.modules, expected)
     return Diagnosis(

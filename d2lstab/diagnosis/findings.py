@@ -56,6 +56,9 @@ EXPLAINS: dict[str, set[str]] = {
     "output_scale": {"step_too_large"},
 }
 
+# Faults that say nothing of signals: whatever else may be wrong is asked as if they were not there.
+BESIDE = {"checkerboard", "imbalanced", "modes_differ", "singular"}
+
 # Faults of signals and scales, which stop some networks and only slow others down: `trainability` says which.
 PREDICTED = {"input_scale", "exploding", "vanishing", "blind", "output_scale"}
 

@@ -3,8 +3,14 @@
 from itertools import pairwise
 from math import inf, isnan, log, nan, prod, sqrt
 
+import torch
+from torch import Tensor
+
+from ...containers import tensors_in
+from ...randomness import seeded
 from ...recording import SignalRow
 from ..evidence import Evidence
+from ..examination import loss_now
 from ..expectation import scale_advice
 from ..findings import Finding
 from ..repairs import normalized, reinitialized
@@ -13,6 +19,8 @@ from .time import growing
 _LEAST_SPREAD = 5e-3  # of outputs between samples: networks below it hardly ever train
 _LEAST_SENSITIVITY = 1e-3
 _MOST_GROWTH = 1e3
+_SHAKEN = 0.01  # of each entry
+_LEAST_CONFIRMED = 3.0  # relative change of the loss per relative change of a layer's outputs; about 1 is usual
 _UNLIKELY = 0.35  # below the even odds, for nothing else is wrong
 
 
@@ -30,8 +38,11 @@ def _over_depth(evidence: Evidence) -> Finding | None:
     # Over the root of their number: entries of either sign add up like a random walk, and layers differ in size.
     felt = [evidence.sensitivity(row) / sqrt(prod(row.shape)) for row in rows]
     backward = max(felt) / felt[-1] if felt[-1] > 0 else nan
-    if not (forward > 100 and sqrt(hidden[-1].moment) > 100) and not (backward > _MOST_GROWTH and max(felt) > 10):
+    growing_forward = forward > 100 and sqrt(hidden[-1].moment) > 100
+    if not growing_forward and not (backward > _MOST_GROWTH and max(felt) > 10):
         return None
+    if not growing_forward and change_of_loss(evidence, rows[felt.index(max(felt))]) < _LEAST_CONFIRMED:
+        return None  # gradients large at some positions, signals at others, as behind a tiny token
     grows = f"signals grow {forward:.2g}-fold from {rows[0].label} to {hidden[-1].label}"
     if forward < backward:
         grows = (
@@ -47,6 +58,26 @@ def _over_depth(evidence: Evidence) -> Finding | None:
         1.0,
         repairs=(reinitialized, normalized),
     )
+
+
+def change_of_loss(evidence: Evidence, row: SignalRow) -> float:
+    """The relative change of the loss per relative change of this row's outputs, measured; inf where it cannot be."""
+    module, calls, generator = evidence.modules.get(row.name), [], seeded(0)
+    if module is None or not tensors_in((evidence.subject.inputs, evidence.subject.keywords)):  # as while training
+        return inf
+
+    def shake(_, __, output):
+        calls.append(None)
+        if len(calls) != row.call or not isinstance(output, Tensor) or not output.is_floating_point():
+            return None
+        noise = torch.randn(output.shape, generator=generator, device="cpu").to(output)
+        return output * (1 + _SHAKEN * noise)
+
+    before, handle = loss_now(evidence.subject), module.register_forward_hook(shake)
+    try:
+        return abs(loss_now(evidence.subject) - before) / evidence.scale / _SHAKEN
+    finally:
+        handle.remove()
 
 
 def vanishing(evidence: Evidence) -> Finding | None:
