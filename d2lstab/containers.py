@@ -63,9 +63,9 @@ def values_in(thing: Any) -> list[Any]:
 
 def is_plain(thing: Any) -> bool:
     """Whether it is an object that only holds attributes: no module, class, function, nor part of Python's machinery."""
-    if not hasattr(thing, "__dict__") or isinstance(thing, (nn.Module, type, Tensor)) or callable(thing):
+    if type(thing).__module__.partition(".")[0] in _MACHINERY:
         return False
-    return type(thing).__module__.partition(".")[0] not in _MACHINERY
+    return hasattr(thing, "__dict__") and not isinstance(thing, (nn.Module, type, Tensor)) and not callable(thing)
 
 
 def _shell(thing: Any) -> Any:

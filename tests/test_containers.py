@@ -1,5 +1,8 @@
 """Tensors are found and exchanged in whatever holds them, and what is given stays as it is."""
 
+import logging
+import threading
+import weakref
 from collections import OrderedDict, UserDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torch.nn.utils.rnn import pack_sequence
 
-from d2lstab.containers import each_tensor, tensors_in
+from d2lstab.containers import each_tensor, is_plain, tensors_in
 from tests.architectures import Output
 
 ONE, TWO = torch.tensor([1.0, 2.0]), torch.tensor([3.0])
@@ -100,3 +103,11 @@ def test_what_leads_back_to_itself_ends():
     plain = Plain(ONE, None)
     plain.second = plain
     assert len(tensors_in(plain)) == 1
+
+
+def test_what_works_on_its_own_is_no_container():
+    plain = Plain(ONE, TWO)
+    for thing in (logging.getLogger("x"), threading.Lock(), threading.Event(), weakref.proxy(plain)):
+        assert not is_plain(thing)
+        assert tensors_in(thing) == []
+    assert is_plain(plain)

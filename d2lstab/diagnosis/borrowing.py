@@ -15,6 +15,7 @@ from ..randomness import seed_streams, streams_kept
 from ..recording.modules import wrapped
 
 _CONTAINERS = (dict, list, set, deque, tuple)
+_MOST_LOOKED_INTO = 10_000  # entries: a list of so many is data, and its entries are not looked into
 _DEEPEST = 4  # a setting in settings of settings; beyond, a module's attributes lead out of the model
 
 
@@ -74,7 +75,8 @@ def _holders(module: nn.Module) -> list[Any]:
         if isinstance(thing, torch.optim.Optimizer):
             continue
         found[id(thing)] = thing
-        waiting += [(value, depth + 1) for value in values_in(thing)]
+        values = values_in(thing)
+        waiting += [(value, depth + 1) for value in values] if len(values) <= _MOST_LOOKED_INTO else []
     return list(found.values())
 
 
