@@ -36,6 +36,19 @@ def level(subject: Subject, outputs: Any, other: Callable[[Tensor], Tensor]) -> 
     return nan
 
 
+def slopes_at(subject: Subject, outputs: Any, answer: Tensor) -> tuple[float, Tensor] | None:
+    """The loss with this answer as the first floating output, and its gradient; None where the loss does not take it."""
+    leaf = answer.detach().clone().requires_grad_()
+    first = iter([leaf])
+    given = each_tensor(lambda each: next(first, each) if _counts(each) else each, outputs)
+    with torch.enable_grad(), suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loss = subject.loss_of(given)
+        (slopes,) = torch.autograd.grad(loss, leaf)
+        return float(loss.detach()), slopes
+    return None
+
+
 def _counts(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.dim() > 0
 

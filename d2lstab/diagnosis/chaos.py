@@ -1,17 +1,14 @@
 """Whether a network keeps near inputs near: what mean-field theory calls the chaotic side."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from math import hypot, isnan, nan, sqrt
 
 import torch
 from torch import Tensor
 
-from ..containers import each_tensor
 from ..recording.statistics import norm, split_by_sample
 from .answers import deviation
-from .borrowing import reseed
-from .subject import Subject, floating, fresh_inputs
+from .subject import Subject, floating, passed
 
 _CHANGE = 1e-3  # of the inputs, in units of the differences between samples; in low precision more than rounding errors
 _DRIFT = 0.1  # of what moves with the inputs, by which outputs may move without them
@@ -42,7 +39,7 @@ def strayed(subject: Subject, output: Tensor | None) -> float:
         return made
 
     with torch.no_grad(), suppress(Exception):  # some models refuse inputs that are not what they were
-        still, moved = _output(subject, Tensor.clone), _output(subject, changed)
+        still, moved = floating(passed(subject)), floating(passed(subject, changed))
         if still is None or moved is None:
             return nan
         change, drift = (_typical(each, still, subject.batch) for each in (moved, output))
@@ -50,13 +47,6 @@ def strayed(subject: Subject, output: Tensor | None) -> float:
             return nan  # what moves from pass to pass, as a power iteration does, is not the inputs' doing
         return change / size / sqrt(2) / (hypot(*steps) / hypot(*ways))
     return nan
-
-
-def _output(subject: Subject, f: Callable[[Tensor], Tensor]) -> Tensor | None:
-    """The outputs where f is made of the inputs."""
-    reseed(subject.model)
-    _, inputs, keywords = fresh_inputs(subject)
-    return floating(subject.forward(each_tensor(f, inputs), each_tensor(f, keywords)))
 
 
 def _typical(moved: Tensor, still: Tensor, batch: int | None) -> float:

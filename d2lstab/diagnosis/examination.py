@@ -13,7 +13,7 @@ from ..recording import Signals, record
 from ..recording.statistics import dense
 from .attention import Gaze, gazes_of
 from .borrowing import reseed
-from .subject import Subject, floating, fresh_inputs
+from .subject import Subject, floating, fresh_inputs, passed
 
 _MOVING = (
     "View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Permute", "TBackward", "Select", "Slice",
@@ -99,10 +99,8 @@ def strangers_now(subject: Subject) -> tuple[Tensor, ...]:
 
 def loss_now(subject: Subject) -> float:
     """The loss with the parameters as they are, and the same random numbers."""
-    reseed(subject.model)
-    _, inputs, keywords = fresh_inputs(subject)
     with torch.no_grad():
-        return float(subject.loss_of(subject.forward(inputs, keywords)))
+        return float(subject.loss_of(passed(subject)))
 
 
 def gradients_of(subject: Subject, loss: Tensor, leaves: list[Tensor]) -> list[Tensor | None]:

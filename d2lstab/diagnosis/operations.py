@@ -6,8 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 class Operations(TorchDispatchMode):
     """A context that counts them, by torch's own formulas for products, convolutions and attention.
 
-    torch's `FlopCounterMode` counts the same and more, and refuses models that expand a parameter before they call a
-    layer.
+    torch's `FlopCounterMode` counts the same and more, and fails on models that give a layer an expanded parameter.
     """
 
     def __init__(self):

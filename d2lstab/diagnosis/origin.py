@@ -17,7 +17,7 @@ from ..recording.modules import in_backward, named_modules
 from .borrowing import reseed
 from .examination import gradients_of
 from .formulas import FORMULAS
-from .subject import Subject, fresh_inputs
+from .subject import Subject, fresh_inputs, passed
 
 _OURS, _TORCH = Path(__file__).parent.parent, Path(torch.__file__).parent
 
@@ -46,13 +46,10 @@ class Origin:
 
 def forward_origin(subject: Subject) -> Origin | None:
     """The operation of the forward pass or the loss that made the first number that cannot be undone; None if none."""
-    with _watched(subject.model) as operations:
-        reseed(subject.model)
-        _, inputs, keywords = fresh_inputs(subject)
-        with torch.no_grad():
-            outputs = subject.forward(inputs, keywords)
-            with suppress(ValueError):  # it may refuse the very NaN that is looked for
-                subject.loss_of(outputs)
+    with _watched(subject.model) as operations, torch.no_grad():
+        outputs = passed(subject)
+        with suppress(ValueError):  # it may refuse the very NaN that is looked for
+            subject.loss_of(outputs)
     return _culprit(operations.bad)
 
 

@@ -168,15 +168,20 @@ def _made(model: nn.Module, inputs: tuple, keywords: dict) -> nn.Module:
 
 def outputs_of(subject: Subject) -> Any:
     """The outputs of one forward pass without gradients."""
-    reseed(subject.model)
-    _, inputs, keywords = fresh_inputs(subject)
     try:
         with torch.no_grad():
-            return subject.forward(inputs, keywords)
+            return passed(subject)
     except RuntimeError as error:
         if not subject.adapts(error):
             raise
     return outputs_of(subject)
+
+
+def passed(subject: Subject, change: Callable[[Tensor], Tensor] = Tensor.clone) -> Any:
+    """The outputs of a pass that draws the random numbers of every other; change: what is made of each input first."""
+    reseed(subject.model)
+    _, inputs, keywords = fresh_inputs(subject)
+    return subject.forward(each_tensor(change, inputs), each_tensor(change, keywords))
 
 
 def floating(thing: Any) -> Tensor | None:

@@ -12,9 +12,8 @@ from torch import Tensor
 from ..containers import each_tensor
 from ..recording.statistics import dense, norm
 from .answers import deviation, gain
-from .borrowing import reseed
 from .examination import gradients_of
-from .subject import Subject, floating, fresh_inputs
+from .subject import Subject, floating, passed
 
 SHORT, LONG = 3, 30  # steps, of large networks and of small ones, where rates are told that raise the loss only later
 
@@ -51,9 +50,7 @@ def attempt(subject: Subject, steps: int, factor: float = 1.0, enough: float = -
     losses, deviations, gains, ratios, unchanged = [], [], [], {}, 0.0
     try:
         for step in range(steps + 1):
-            reseed(subject.model)
-            _, inputs, keywords = fresh_inputs(subject)
-            outputs = subject.forward(inputs, keywords)
+            outputs = passed(subject)
             loss = subject.loss_of(outputs)
             losses.append(float(loss.detach()))
             deviations.append(deviation(floating(outputs), subject.batch)[0])

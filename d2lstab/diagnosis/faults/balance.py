@@ -1,11 +1,11 @@
 """Targets of which nearly all are the same."""
 
-from math import isfinite, log
+from math import log
 
 import torch
 from torch import Tensor
 
-from ...containers import each_tensor
+from ..answers import slopes_at
 from ..evidence import Evidence
 from ..findings import Finding
 
@@ -75,16 +75,6 @@ def _answers(evidence: Evidence) -> tuple[Tensor, Tensor] | None:
 
 def _slopes(evidence: Evidence, output: Tensor) -> Tensor | None:
     """|∂L/∂output| where every output is what they are on average, and no class preferred; None where that is refused."""
-    level = torch.full_like(output, float(output.double().mean())).requires_grad_()
-    try:
-        with torch.enable_grad():
-            first = iter([level])
-            given = each_tensor(
-                lambda each: next(first, each) if each.is_floating_point() else each,
-                evidence.first.outputs,
-            )
-            loss = evidence.subject.loss_of(given)
-            (slopes,) = torch.autograd.grad(loss, level)
-    except Exception:  # noqa: BLE001  a loss that wants the model's own outputs says nothing here
-        return None
-    return slopes.abs() if isfinite(float(slopes.abs().sum())) else None
+    level = torch.full_like(output, float(output.double().mean()))
+    found = slopes_at(evidence.subject, evidence.first.outputs, level)
+    return None if found is None or not bool(found[1].isfinite().all()) else found[1].abs()

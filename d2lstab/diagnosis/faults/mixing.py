@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...containers import each_tensor, tensors_in
-from ..borrowing import reseed
+from ...containers import tensors_in
 from ..evidence import Evidence
 from ..findings import Finding
-from ..subject import Subject, floating, fresh_inputs
+from ..subject import Subject, floating, passed
 
 _SUM = 1e-2  # by how much what is normalized may miss 1
 _FELT = 1e-3  # of the outputs' size
@@ -90,7 +89,7 @@ def _moved(subject: Subject, batch: int, axis: int) -> int | None:
         return made
 
     with torch.no_grad(), suppress(Exception), _by_their_own_statistics(subject.model):
-        before, again, after = (_output(subject, f) for f in (Tensor.clone, Tensor.clone, exchanged))
+        before, again, after = (floating(passed(subject, f)) for f in (Tensor.clone, Tensor.clone, exchanged))
         if before is None or again is None or after is None or before.shape != after.shape or not place:
             return None
         change = (after.double() - before.double()).abs().movedim(axis, 0).flatten(1).amax(1)
@@ -101,12 +100,6 @@ def _moved(subject: Subject, batch: int, axis: int) -> int | None:
         own = float(change[place["at"]])
         return sum(each > _FELT * size for each in others) if own > 0 else None
     return None
-
-
-def _output(subject: Subject, f) -> Tensor | None:
-    reseed(subject.model)
-    _, inputs, keywords = fresh_inputs(subject)
-    return floating(subject.forward(each_tensor(f, inputs), each_tensor(f, keywords)))
 
 
 @contextmanager

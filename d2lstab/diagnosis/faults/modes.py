@@ -9,10 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ..borrowing import reseed
 from ..evidence import Evidence
 from ..findings import Finding
-from ..subject import fresh_inputs
+from ..subject import passed
 
 _MOST_DROPPED = 0.85  # at 0.8 narrow networks still learn in training; what is left of 0.9 is noise
 _LAST_BATCH = 0.9  # the momentum, in torch the weight of the new batch, from which on the others do not count
@@ -154,7 +153,5 @@ def _shares(evidence: Evidence) -> list[float]:
 
 def _pass(evidence: Evidence) -> None:
     """One pass forward, of which nothing is kept; what it raises in another mode is not the question here."""
-    reseed(evidence.subject.model)
-    _, inputs, keywords = fresh_inputs(evidence.subject)
     with torch.no_grad(), suppress(Exception):
-        evidence.subject.forward(inputs, keywords)
+        passed(evidence.subject)

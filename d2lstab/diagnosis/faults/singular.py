@@ -1,18 +1,17 @@
 """Formulas that are finite today."""
 
-import warnings
+from contextlib import suppress
 from math import isfinite
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ...containers import each_tensor
-from ..borrowing import reseed
+from ..answers import slopes_at
 from ..evidence import Evidence
 from ..findings import Finding
 from ..formulas import FORMULAS
-from ..subject import fresh_inputs
+from ..subject import passed
 
 _SURE = 20.0  # as large as logits get in networks that are sure: a sigmoid of it is 1, to rounding
 _LINEAR = ("AddmmBackward", "MmBackward", "BmmBackward", "BaddbmmBackward", "LinearBackward", "ConvolutionBackward")
@@ -52,19 +51,8 @@ def _sure(evidence: Evidence) -> Finding | None:
 
 def _broken(evidence: Evidence, output: Tensor) -> bool:
     """Whether the loss of these outputs, or its gradient, is not finite; False where it does not take them."""
-    leaf = output.detach().clone().requires_grad_()
-    try:
-        with torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            first = iter([leaf])
-            given = each_tensor(
-                lambda each: next(first, each) if each.is_floating_point() else each, evidence.first.outputs
-            )
-            loss = evidence.subject.loss_of(given)
-            (slopes,) = torch.autograd.grad(loss, leaf)
-    except Exception:  # noqa: BLE001  a loss that wants the model's own outputs says nothing here
-        return False
-    return not isfinite(float(loss.detach())) or not bool(slopes.isfinite().all())
+    found = slopes_at(evidence.subject, evidence.first.outputs, output)
+    return found is not None and not (isfinite(found[0]) and bool(found[1].isfinite().all()))
 
 
 _ARCS = {
@@ -91,13 +79,8 @@ class _Ends(TorchFunctionMode):
 
 
 def _ends(evidence: Evidence) -> Finding | None:
-    with torch.no_grad(), _Ends() as ends:
-        reseed(evidence.subject.model)
-        _, inputs, keywords = fresh_inputs(evidence.subject)
-        try:
-            evidence.subject.loss_of(evidence.subject.forward(inputs, keywords))
-        except Exception:  # noqa: BLE001  it passed before: what a second pass raises is not the question here
-            return None
+    with torch.no_grad(), suppress(Exception), _Ends() as ends:  # what a second pass raises is not the question here
+        evidence.subject.loss_of(passed(evidence.subject))
     if not ends.found:
         return None
     name, gap = ends.found[0]
