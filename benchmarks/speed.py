@@ -9,7 +9,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from benchmarks.ratios import Row, ratio
-from d2lstab import depth_sweep, digits, he_normal_, mlp, phase_diagram, random_product, seeded, train
+from d2lstab import depth_sweep, digits, he_normal_, mlp, random_product, seeded, train
+from d2lstab.mean_field import phase_diagram
 
 REPEATS = 5
 LIMITS = {"import d2lstab": 1.1}

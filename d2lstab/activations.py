@@ -14,6 +14,8 @@ from .plotting import Axes, new_axes
 from .results import Result
 from .signatures import checked
 
+__all__ = ["ACTIVATIONS", "Activation", "ActivationCurve", "curve", "dead_units", "saturated_share", "slope"]
+
 Activation = Callable[[Tensor], Tensor]
 
 ACTIVATIONS: dict[str, Activation] = {

@@ -12,6 +12,8 @@ from .arguments import name_of
 from .plotting import new_axes, notebook_shell
 from .signatures import checked
 
+__all__ = ["LiveFigure", "live"]
+
 _VIEW = "application/vnd.jupyter.widget-view+json"
 # Hides the "Error displaying widget" that stands for the controls where a notebook is opened again in JupyterLab.
 _QUIET = (

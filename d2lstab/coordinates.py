@@ -23,6 +23,8 @@ from .signatures import checked
 from .threads import one_thread_on_two_cores
 from .training.optimizers import MakeOptimizer, optimizer_of
 
+__all__ = ["CoordinateCheck", "coordinate_check"]
+
 _MOST_LINES = 12  # that a legend can name
 
 
@@ -98,7 +100,8 @@ def coordinate_check(
     Source: Yang et al. 2022, arXiv:2203.03466, figure 5 and appendix D.1.
 
     >>> from functools import partial
-    >>> from d2lstab import lecun_normal_, mlp, normal, seeded
+    >>> from d2lstab import lecun_normal_, mlp, seeded
+    >>> from d2lstab.randomness import normal
     >>> def network(width, seed):
     ...     return mlp([8, width, width, 3], torch.tanh, initializer=lecun_normal_, seed=seed)
     >>> inputs, targets = normal(6, 8, generator=seeded(0)), torch.arange(6) % 3

@@ -10,6 +10,8 @@ from .arguments import whole_numbers
 from .randomness import normal, seeded
 from .signatures import checked
 
+__all__ = ["sharpness"]
+
 
 @checked
 def sharpness(loss: Tensor, parameters: Iterable[Tensor], *, rounds: int = 50, tolerance: float = 1e-3) -> float:

@@ -15,6 +15,8 @@ from .randomness import streams_kept
 from .results import Result
 from .signatures import checked
 
+__all__ = ["Spectrum", "chain", "input_jacobian", "isometry", "layer_jacobians", "singular_values"]
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Spectrum(Result):

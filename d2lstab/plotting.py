@@ -10,6 +10,8 @@ from torch import Tensor
 from .arguments import is_whole
 from .signatures import checked
 
+__all__ = ["alt_text", "course_style", "heatmap", "histogram", "line_with_band", "new_axes", "theory_line"]
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
+__all__ = ["process_group"]
+
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 

@@ -15,6 +15,16 @@ from .results import Result
 from .signatures import checked
 from .threads import one_thread_on_two_cores
 
+__all__ = [
+    "LyapunovTrace",
+    "ProductTrace",
+    "critical_std",
+    "gaussian_lyapunov_exponents",
+    "lyapunov_exponents",
+    "lyapunov_trace",
+    "random_product",
+]
+
 _LN10 = log(10)
 _LARGE = 8  # the size from which torch's own batched matmul is fast
 

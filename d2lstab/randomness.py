@@ -10,6 +10,8 @@ from .arguments import available_device, floating_dtype, whole_numbers
 from .signatures import checked
 from .threads import one_at_a_time
 
+__all__ = ["normal", "seeded"]
+
 
 @checked
 def seeded(seed: int) -> Generator:

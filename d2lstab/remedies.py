@@ -22,6 +22,8 @@ from .results import Result
 from .signatures import checked
 from .training import clip_by_global_norm_, train
 
+__all__ = ["PATIENTS", "REMEDIES", "Patient", "RemedyMatrix", "remedy_matrix"]
+
 _MOMENTUM = partial(torch.optim.SGD, lr=0.03, momentum=0.9)
 
 

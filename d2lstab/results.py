@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .signatures import checked
 
+__all__ = ["Result", "claim"]
+
 Numbers = Tensor | Sequence[float] | SupportsFloat  # arrays of numpy are among the last
 
 _MOST_DIGITS = 6  # significant ones in a claim: more would differ between devices

@@ -24,6 +24,8 @@ from .results import Result
 from .signatures import checked
 from .training import train
 
+__all__ = ["TrainabilityMap", "trainability_map"]
+
 _STACK = 16  # networks that train together: not more with fewer processes, for a network's rounding hangs on its stack
 
 

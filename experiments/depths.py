@@ -10,7 +10,8 @@ from functools import partial
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
-from d2lstab import History, digits, he_normal_, mlp, train, xavier_normal_
+from d2lstab import digits, he_normal_, mlp, train, xavier_normal_
+from d2lstab.training import History
 from experiments.stored import calculate
 
 STEPS, SEEDS, EVERY = 300, range(8), 5

@@ -14,7 +14,8 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from d2lstab import PATIENTS, REMEDIES, Patient, digits, train
+from d2lstab import digits, train
+from d2lstab.remedies import PATIENTS, REMEDIES, Patient
 from experiments.stored import calculate
 
 RATES = [0.03, 0.01, 0.003]

@@ -15,19 +15,19 @@ from torch import nn
 
 from d2lstab import (
     Dataset,
-    Patient,
-    clip_by_global_norm_,
     depth_sweep,
     he_normal_,
     mlp,
     network_sweep,
-    normal,
     process_group,
     remedy_matrix,
     seeded,
     trainability_map,
 )
 from d2lstab.processes import bar_hidden
+from d2lstab.randomness import normal
+from d2lstab.remedies import Patient
+from d2lstab.training import clip_by_global_norm_
 from tests.jitter import from_environment
 
 INPUTS = normal(40, 64, generator=seeded(0))

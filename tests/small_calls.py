@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import d2lstab
-from d2lstab import Dataset, Patient, he_normal_, lecun_normal_, mlp, normal, orthogonal_, seeded
+from d2lstab import Dataset, he_normal_, lecun_normal_, mlp, orthogonal_, seeded
+from d2lstab.randomness import normal
+from d2lstab.remedies import Patient
+from tests.public import PUBLIC
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 
@@ -210,7 +213,7 @@ SMALL: dict[str, Callable[[], dict[str, Any]]] = {
     "torch_default_": lambda: {"weight": weight(), "generator": seeded(0)},
     "train": lambda: {
         "make_model": network, "data": data(), "optimizer": SGD, "loss": F.cross_entropy, "steps": 2, "seeds": [0, 1],
-        "batch": 4, "clip": partial(d2lstab.clip_by_norm_, limit=1.0),
+        "batch": 4, "clip": partial(d2lstab.training.clip_by_norm_, limit=1.0),
         "schedule": partial(torch.optim.lr_scheduler.LinearLR, total_iters=2), "movement": True, "device": "cpu",
         "progress": False,
     },
@@ -239,4 +242,4 @@ _THROUGH = {"record": recorded}  # a context does nothing until it is entered
 
 def call(name: str) -> Call:
     """The small good call of this name, with fresh arguments."""
-    return Call(_THROUGH.get(name, getattr(d2lstab, name)), SMALL[name]())
+    return Call(_THROUGH.get(name, PUBLIC[name]), SMALL[name]())

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import ACTIVATIONS, curve, dead_units, saturated_share, slope
-from d2lstab.activations import check_elementwise
+from d2lstab import ACTIVATIONS, slope
+from d2lstab.activations import check_elementwise, curve, dead_units, saturated_share
 from tests.truth import NAMED, ROWS, truth
 
 GRID = (torch.arange(400_000, dtype=torch.float64) - 199_999.5) / 20_000  # midpoints on ±10: no kink is hit

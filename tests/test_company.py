@@ -9,7 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adagrad, AdamW
 
-from d2lstab import Dataset, Layer, he_normal_, mlp, normal, seeded, train
+from d2lstab import Dataset, he_normal_, mlp, seeded, train
+from d2lstab.networks import Layer
+from d2lstab.randomness import normal
 from d2lstab.training.likeness import alike
 
 SEEDS = range(3)

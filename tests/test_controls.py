@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
-from d2lstab import LiveFigure, alt_text, live, new_axes
+from d2lstab import alt_text, live, new_axes
+from d2lstab.controls import LiveFigure
 
 ipywidgets = pytest.importorskip("ipywidgets")
 VIEW = "application/vnd.jupyter.widget-view+json"

@@ -8,17 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import (
-    ACTIVATIONS,
-    INITIALIZERS,
-    convnet,
-    digits,
-    fixup_factor,
-    he_normal_,
-    normal,
-    residual_convnet,
-    seeded,
-)
+from d2lstab import ACTIVATIONS, INITIALIZERS, digits, he_normal_, seeded
+from d2lstab.initializers import fixup_factor
+from d2lstab.networks import convnet, residual_convnet
+from d2lstab.randomness import normal
 from tests.truth import truth
 
 

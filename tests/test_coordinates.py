@@ -11,7 +11,9 @@ from matplotlib import pyplot as plt
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import coordinate_check, digits, lecun_normal_, mlp, normal, residual_mlp, seeded, transformer
+from d2lstab import coordinate_check, digits, lecun_normal_, mlp, residual_mlp, seeded
+from d2lstab.networks import transformer
+from d2lstab.randomness import normal
 from experiments import widths as experiment
 from experiments.stored import load
 

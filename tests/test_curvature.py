@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from d2lstab import mlp, normal, seeded, sharpness, xavier_normal_
+from d2lstab import mlp, seeded, xavier_normal_
+from d2lstab.curvature import sharpness
+from d2lstab.randomness import normal
 
 F64 = torch.float64
 

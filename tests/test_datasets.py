@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 
-from d2lstab import Dataset, adding_problem, characters, copy_problem, digits, photographs
+from d2lstab import Dataset, digits
+from d2lstab.datasets import adding_problem, characters, copy_problem, photographs
 
 
 def rows(inputs: torch.Tensor, targets: torch.Tensor) -> list[tuple]:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lstab import diagnose, normal, seeded
+from d2lstab import diagnose, seeded
 from d2lstab.diagnosis.evidence import NOT_MEASURED
+from d2lstab.randomness import normal
 from tests.test_diagnosis import X, Y, by_hand, default, fresh, half_of, network, single
 
 module = import_module("d2lstab.diagnosis.diagnose")  # the package has a function of that name

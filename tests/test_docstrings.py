@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 import d2lstab
+from tests.public import PUBLIC
 
 NAMES = [name for _, name, _ in pkgutil.walk_packages(d2lstab.__path__, "d2lstab.") if name != "d2lstab.lightning"]
 # What a reader of an example has imported; not what the module around it happens to import.
-READER = {"torch": torch, "nn": nn, **{name: getattr(d2lstab, name) for name in d2lstab.__all__}}
+READER = {"torch": torch, "nn": nn, **PUBLIC}
 EXAMPLES = {
     example.name.rpartition(".")[2]: example
     for module in map(importlib.import_module, NAMES)

@@ -5,8 +5,9 @@ from math import inf, nan, pi
 import pytest
 import torch
 
-from d2lstab import check, diagnose, randomness
-from d2lstab.exercises import EXERCISES, patients
+from d2lstab import diagnose, randomness
+from d2lstab.exercises import check, patients
+from d2lstab.exercises.judging import EXERCISES
 
 
 @pytest.mark.parametrize("number", EXERCISES)

@@ -9,7 +9,9 @@ from importlib import import_module
 import pytest
 import torch
 
-from d2lstab import PATIENTS, REMEDIES, Patient, clip_by_global_norm_, digits, he_normal_, train
+from d2lstab import digits, he_normal_, train
+from d2lstab.remedies import PATIENTS, REMEDIES, Patient
+from d2lstab.training import clip_by_global_norm_
 from experiments import depths, optimizers, remedies
 from experiments.__main__ import NAMES
 from experiments.stored import calculate, load

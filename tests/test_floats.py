@@ -11,25 +11,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2lstab import (
+from d2lstab import seeded
+from d2lstab.floats import (
     FLOAT_FORMATS,
     STABLE_FORMS,
     block_round,
     describe,
-    gaussian_lyapunov_exponents,
     largest_loss_scale,
     lost_share,
-    normal,
     number_line,
     overflow_depth,
     relative_error,
-    seeded,
     smallest_loss_scale,
     smallest_update,
     stochastic_round,
     ulp,
     underflow_depth,
 )
+from d2lstab.products import gaussian_lyapunov_exponents
+from d2lstab.randomness import normal
 from tests.truth import ROWS, truth
 
 every_format = pytest.mark.parametrize("dtype", FLOAT_FORMATS.values(), ids=FLOAT_FORMATS.keys())

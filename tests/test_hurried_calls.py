@@ -21,7 +21,7 @@ def network(seed: int = 0) -> nn.Sequential:
 CALLS = {
     "a network for a function": (lambda: d2lstab.train(network(), DATA, optimizer=SGD), "make_model is a Sequential"),
     "a network to sweep": (lambda: d2lstab.network_sweep(network(), inputs=DATA.inputs), "make_model is a Sequential"),
-    "an LSTM for a function": (lambda: d2lstab.state_gradients(nn.LSTM(3, 4), torch.ones(5, 2, 3)), "is a LSTM"),
+    "an LSTM for a function": (lambda: d2lstab.propagation.state_gradients(nn.LSTM(3, 4), torch.ones(5, 2, 3)), "is a LSTM"),
     "an optimizer for a function": (
         lambda: d2lstab.train(network, DATA, optimizer=SGD(network().parameters())), "optimizer of type SGD"
     ),
@@ -30,22 +30,22 @@ CALLS = {
     "a pair for a Dataset": (lambda: d2lstab.train(network, (DATA.inputs,) * 2, optimizer=SGD), "data of type tuple"),
     "lists for tensors": (lambda: d2lstab.Dataset([1.0], [1], [1.0], [1]), "inputs of type list"),
     "a weight for a model": (lambda: d2lstab.initialize_(torch.ones(3, 3), he_normal_), "model of type Tensor"),
-    "model and data swapped": (lambda: d2lstab.lsuv_(DATA.inputs, DATA.inputs), "model of type Tensor"),
+    "model and data swapped": (lambda: d2lstab.initializers.lsuv_(DATA.inputs, DATA.inputs), "model of type Tensor"),
     "torch's zeros_": (lambda: d2lstab.initialize_(network(), nn.init.zeros_), "zeros_ takes no generator"),
     "a layer for a weight": (lambda: he_normal_(nn.Linear(3, 3)), "weight of type Linear"),
-    "a layer for an orthogonal weight": (lambda: d2lstab.delta_orthogonal_(nn.Conv2d(3, 3, 3)), "weight of type Conv2d"),
+    "a layer for an orthogonal weight": (lambda: d2lstab.initializers.delta_orthogonal_(nn.Conv2d(3, 3, 3)), "weight of type Conv2d"),
     "a weight of whole numbers": (lambda: he_normal_(torch.ones(3, 3, dtype=torch.int)), "weight of torch.int32"),
-    "layers for weights": (lambda: d2lstab.propagate(torch.ones(3, 2), [nn.Linear(2, 2)], torch.relu), "of type Linear"),
+    "layers for weights": (lambda: d2lstab.propagation.propagate(torch.ones(3, 2), [nn.Linear(2, 2)], torch.relu), "of type Linear"),
     "a normalization for a function": (
         lambda: mlp([8, 8, 2], torch.relu, initializer=he_normal_, norm=nn.LayerNorm(8)), "norm=LayerNorm"
     ),
     "the name of a normalization": (lambda: mlp([8, 8, 2], torch.relu, initializer=he_normal_, norm="b"), "norm='b'"),
     "the name of a kind": (lambda: d2lstab.record(network(), kinds="Linear").__enter__(), "kinds='Linear'"),
     "a list of patients": (lambda: d2lstab.remedy_matrix(DATA, patients=[]), "patients of type list"),
-    "a list of chains": (lambda: d2lstab.number_line([0.5]), "chains of type list"),
-    "one gradient": (lambda: d2lstab.clip_by_norm_(torch.ones(3), 1.0), "gradients is one tensor"),
-    "a figure for axes": (lambda: d2lstab.curve(torch.tanh).plot(plt.figure()), "ax is a Figure"),
-    "a list for a matrix": (lambda: d2lstab.singular_values([[1.0]]), "matrix of type list"),
+    "a list of chains": (lambda: d2lstab.floats.number_line([0.5]), "chains of type list"),
+    "one gradient": (lambda: d2lstab.training.clip_by_norm_(torch.ones(3), 1.0), "gradients is one tensor"),
+    "a figure for axes": (lambda: d2lstab.activations.curve(torch.tanh).plot(plt.figure()), "ax is a Figure"),
+    "a list for a matrix": (lambda: d2lstab.jacobians.singular_values([[1.0]]), "matrix of type list"),
     "nothing to claim": (lambda: d2lstab.claim("x", None, above=0), "a claim of None"),
 }  # fmt: skip
 

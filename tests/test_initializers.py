@@ -12,25 +12,27 @@ from torch.nn import functional as F
 
 from d2lstab import (
     INITIALIZERS,
-    delta_orthogonal_,
     fans,
     he_normal_,
-    he_uniform_,
-    identity_recurrent_,
     initialize_,
-    input_jacobian,
     lecun_normal_,
-    lecun_uniform_,
-    lsuv_,
-    normal,
     normal_,
     orthogonal_,
     seeded,
+    xavier_normal_,
+)
+from d2lstab.initializers import (
+    delta_orthogonal_,
+    he_uniform_,
+    identity_recurrent_,
+    lecun_uniform_,
+    lsuv_,
     tied_embedding_,
     torch_default_,
-    xavier_normal_,
     xavier_uniform_,
 )
+from d2lstab.jacobians import input_jacobian
+from d2lstab.randomness import normal
 from tests.truth import truth
 
 EVERY = INITIALIZERS | {"delta-orthogonal": delta_orthogonal_}

@@ -10,21 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from d2lstab import (
-    Spectrum,
-    chain,
-    he_normal_,
-    input_jacobian,
-    isometry,
-    layer_jacobians,
-    lecun_normal_,
-    mlp,
-    normal,
-    orthogonal_,
-    seeded,
-    singular_values,
-    xavier_normal_,
-)
+from d2lstab import he_normal_, isometry, lecun_normal_, mlp, orthogonal_, seeded, xavier_normal_
+from d2lstab.jacobians import Spectrum, chain, input_jacobian, layer_jacobians, singular_values
+from d2lstab.randomness import normal
 from tests.truth import truth
 
 F64 = torch.float64

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from d2lstab import normal, seeded
+from d2lstab import seeded
+from d2lstab.randomness import normal
 from tests.jitter import Jitter
 
 TESTS = Path(__file__).parent

@@ -10,25 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from d2lstab import (
-    ACTIVATIONS,
+from d2lstab import ACTIVATIONS, chi, depth_sweep, gaussian_mean, lecun_normal_, q_star
+from d2lstab.mean_field import (
     backward_gain,
     batchnorm_gradient_factor,
     c_star,
-    chi,
     correlation_map,
     critical_sigma_w,
     depth_scales,
-    depth_sweep,
     forward_gain,
-    gaussian_mean,
-    lecun_normal_,
     phase_diagram,
-    q_star,
+    quadrature,
     trajectory,
     variance_map,
 )
-from d2lstab.mean_field import quadrature
 from tests.truth import NAMED, ROWS, truth
 
 pytestmark = pytest.mark.slow

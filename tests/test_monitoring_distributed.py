@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from d2lstab import Monitor, he_normal_, mlp, normal, seeded
+from d2lstab import Monitor, he_normal_, mlp, seeded
+from d2lstab.randomness import normal
 
 pytestmark = [
     pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="needs gloo"),

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import Monitor, adding_problem
+from d2lstab import Monitor
+from d2lstab.datasets import adding_problem
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.optim.lr_scheduler import LinearLR, ReduceLROnPlateau, StepLR
 
-from d2lstab import Dataset, Movement, clip_by_global_norm_, he_normal_, mlp, normal, seeded, train
+from d2lstab import Dataset, he_normal_, mlp, seeded, train
 from d2lstab import training as training_module
+from d2lstab.randomness import normal
+from d2lstab.training import Movement, clip_by_global_norm_
 from tests.truth import truth
 
 exact = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-12, check_dtype=False)

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import ACTIVATIONS, INITIALIZERS, Layer, he_normal_, mlp, normal, seeded
+from d2lstab import ACTIVATIONS, INITIALIZERS, he_normal_, mlp, seeded
+from d2lstab.networks import Layer
+from d2lstab.randomness import normal
 
 WIDTHS = [5, 4, 3]
 

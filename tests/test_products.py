@@ -7,16 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2lstab import (
-    critical_std,
-    gaussian_lyapunov_exponents,
-    lyapunov_exponents,
-    lyapunov_trace,
-    normal,
-    products,
-    random_product,
-    seeded,
-)
+from d2lstab import products, random_product, seeded
+from d2lstab.products import critical_std, gaussian_lyapunov_exponents, lyapunov_exponents, lyapunov_trace
+from d2lstab.randomness import normal
 from tests.truth import ROWS, truth
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]

@@ -13,22 +13,21 @@ from torch.nn import functional as F
 from d2lstab import (
     ACTIVATIONS,
     INITIALIZERS,
-    batchnorm_gradient_factor,
     depth_sweep,
     he_normal_,
     lecun_normal_,
     mlp,
     network_sweep,
-    normal,
     normal_,
     orthogonal_,
-    propagate,
     residual_mlp,
     seeded,
     xavier_normal_,
 )
-from d2lstab.initializers import draw_weight
-from d2lstab.propagation import layers
+from d2lstab.initializers.filling import draw_weight
+from d2lstab.mean_field import batchnorm_gradient_factor
+from d2lstab.propagation import layers, propagate
+from d2lstab.randomness import normal
 from tests.truth import truth
 
 pytestmark = pytest.mark.slow

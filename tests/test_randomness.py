@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from d2lstab import normal, seeded
+from d2lstab import seeded
+from d2lstab.randomness import normal
 
 
 def test_a_seed_means_the_same_numbers():

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 import d2lstab
+from tests.public import HOME, PUBLIC
 from tests.test_architecture import FLOORS
 
 ROOT = Path(__file__).parent.parent
@@ -47,13 +48,14 @@ def test_its_list_of_modules_and_names_is_true_and_complete():
     table = re.search(r"## What is in the package\n(.*?)\nImports point down", README, re.DOTALL).group(1)
     rows = [re.findall(r"`([^`]+)`", line) for line in table.splitlines() if line.startswith("| `")]
     assert {row[0] for row in rows} == set.union(*FLOORS) - {"arguments", "containers", "signatures", "threads"}
+    bold = [re.findall(r"\*\*`([^`]+)`\*\*", line) for line in table.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in row[1:]} - {"torch.nn.init"}
-    public = {name for name in dir(d2lstab) if callable(getattr(d2lstab, name)) or name.isupper()} | {
-        "StabilityMonitor"
-    }
-    classes = {name for name in public if isinstance(getattr(d2lstab, name, None), type)}
-    assert named <= public
-    assert public - classes - {"Activation", "Initializer"} <= named
+    classes = {name for name, thing in PUBLIC.items() if isinstance(thing, type)}
+    assert named <= PUBLIC.keys() | {"StabilityMonitor"}
+    assert PUBLIC.keys() - classes - {"Activation", "Initializer"} <= named
+    placed = {name: row[0] for row in rows for name in row[1:]}
+    assert {name: HOME[name] for name in named & HOME.keys()} == {name: placed[name] for name in named & HOME.keys()}
+    assert {name for row in bold for name in row} == set(d2lstab.__all__)
 
 
 def test_its_table_of_faults_is_complete():

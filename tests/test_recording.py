@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from d2lstab import normal, record, seeded
+from d2lstab import record, seeded
+from d2lstab.randomness import normal
 from d2lstab.recording.functional import BENDING, limits_of
 from d2lstab.recording.statistics import count_outside, extremes, pair_difference
 from tests.architectures import ARCHITECTURES, Functional, Recurrent, Residual, Shared, build

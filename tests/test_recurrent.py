@@ -9,18 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from d2lstab import (
-    chrono_,
-    forget_bias_,
-    half_life,
-    identity_recurrent_,
-    initialize_recurrent_,
-    normal,
-    normal_,
-    orthogonal_,
-    reader,
-    seeded,
-)
+from d2lstab import normal_, orthogonal_, seeded
+from d2lstab.initializers import chrono_, forget_bias_, half_life, identity_recurrent_, initialize_recurrent_
+from d2lstab.networks import reader
+from d2lstab.randomness import normal
 from tests.truth import truth
 
 GATES = {nn.RNN: 1, nn.GRU: 3, nn.LSTM: 4, nn.RNNCell: 1, nn.GRUCell: 3, nn.LSTMCell: 4}

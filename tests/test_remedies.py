@@ -9,23 +9,10 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from d2lstab import (
-    PATIENTS,
-    REMEDIES,
-    Dataset,
-    Patient,
-    clip_by_global_norm_,
-    digits,
-    he_normal_,
-    mlp,
-    normal,
-    remedies,
-    remedy_matrix,
-    seeded,
-    train,
-    xavier_normal_,
-)
-from d2lstab.remedies import fitting_initializer, gradient_ratio, together
+from d2lstab import Dataset, digits, he_normal_, mlp, remedies, remedy_matrix, seeded, train, xavier_normal_
+from d2lstab.randomness import normal
+from d2lstab.remedies import PATIENTS, REMEDIES, Patient, fitting_initializer, gradient_ratio, together
+from d2lstab.training import clip_by_global_norm_
 
 pytestmark = pytest.mark.slow
 

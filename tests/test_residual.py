@@ -8,19 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import (
-    ACTIVATIONS,
-    INITIALIZERS,
-    Block,
-    PreActivation,
-    Scale,
-    digits,
-    fixup_factor,
-    he_normal_,
-    normal,
-    residual_mlp,
-    seeded,
-)
+from d2lstab import ACTIVATIONS, INITIALIZERS, digits, he_normal_, residual_mlp, seeded
+from d2lstab.initializers import fixup_factor
+from d2lstab.networks import Block, PreActivation, Scale
+from d2lstab.randomness import normal
 from tests.truth import truth
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from d2lstab import Result, claim
+from d2lstab import claim
+from d2lstab.results import Result
 
 
 @dataclass(frozen=True, eq=False, repr=False)

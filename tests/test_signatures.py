@@ -14,10 +14,11 @@ from torch import nn
 
 import d2lstab
 from d2lstab.signatures import checked
+from tests.public import PUBLIC
 from tests.small_calls import SMALL, call, invoke
 
 RESULTS = {
-    name for name in d2lstab.__all__ if isinstance(getattr(d2lstab, name), type) and name not in SMALL
+    name for name, thing in PUBLIC.items() if isinstance(thing, type) and name not in SMALL
 }  # what functions return: nobody makes them by hand
 
 
@@ -77,7 +78,7 @@ DRAWS = {"Attention", "Embedding"}  # from the global stream, as torch's modules
 
 
 def test_every_function_and_class_that_is_offered_has_a_small_call():
-    callables = {name for name in d2lstab.__all__ if callable(getattr(d2lstab, name))}
+    callables = {name for name, thing in PUBLIC.items() if callable(thing)}
     assert callables - RESULTS - SMALL.keys() == {"Activation"}
     assert {"Propagation", "Diagnosis", "Signals"} < RESULTS
 
@@ -194,7 +195,7 @@ def flat(thing) -> list[torch.Tensor]:
         return [tensor for each in thing for tensor in flat(each)]
     if isinstance(thing, dict):
         return flat(list(thing.values()))
-    if isinstance(thing, d2lstab.Result):
+    if isinstance(thing, d2lstab.results.Result):
         return flat([value for value in vars(thing).values() if isinstance(value, (torch.Tensor, tuple))])
     return []
 

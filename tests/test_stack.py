@@ -9,21 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD
 
-from d2lstab import (
-    Block,
-    Dataset,
-    Layer,
-    PreActivation,
-    Scale,
-    convnet,
-    he_normal_,
-    mlp,
-    normal,
-    residual_convnet,
-    residual_mlp,
-    seeded,
-    train,
-)
+from d2lstab import Dataset, he_normal_, mlp, residual_mlp, seeded, train
+from d2lstab.networks import Block, Layer, PreActivation, Scale, convnet, residual_convnet
+from d2lstab.randomness import normal
 from d2lstab.training.batched import _EXAMPLE_BY_EXAMPLE, batched
 
 SEEDS, BATCH = 3, 4

@@ -11,20 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import (
-    forget_bias_,
-    gaussian_mean,
-    half_life,
-    identity_recurrent_,
-    initialize_recurrent_,
-    lecun_normal_,
-    normal,
-    normal_,
-    orthogonal_,
-    seeded,
-    slope,
-    state_gradients,
-)
+from d2lstab import gaussian_mean, lecun_normal_, normal_, orthogonal_, seeded, slope
+from d2lstab.initializers import forget_bias_, half_life, identity_recurrent_, initialize_recurrent_
+from d2lstab.propagation import state_gradients
+from d2lstab.randomness import normal
 from tests.truth import truth
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from d2lstab import diagnose, normal, seeded
+from d2lstab import diagnose, seeded
+from d2lstab.randomness import normal
 from d2lstab.threads import one_at_a_time, one_thread_on_two_cores
 
 

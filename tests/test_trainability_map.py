@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 
-from d2lstab import Dataset, digits, lecun_normal_, mlp, normal, seeded, train, trainability, trainability_map
+from d2lstab import Dataset, digits, lecun_normal_, mlp, seeded, train, trainability, trainability_map
+from d2lstab.randomness import normal
 
 INPUTS = normal(40, 6, generator=seeded(0))
 LITTLE = Dataset(INPUTS, torch.arange(40) % 3, INPUTS, torch.arange(40) % 3)

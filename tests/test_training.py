@@ -8,18 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop
 
-from d2lstab import (
-    Dataset,
-    clip_by_global_norm_,
-    clip_by_norm_,
-    clip_by_value_,
-    he_normal_,
-    mlp,
-    normal,
-    seeded,
-    train,
-)
+from d2lstab import Dataset, he_normal_, mlp, seeded, train
 from d2lstab import training as training_module
+from d2lstab.randomness import normal
+from d2lstab.training import clip_by_global_norm_, clip_by_norm_, clip_by_value_
 from tests.truth import truth
 
 

@@ -8,22 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import (
-    Attention,
-    Block,
-    adding_problem,
-    characters,
-    deepnorm,
-    deepnorm_pair,
-    lecun_normal_,
-    normal,
-    normal_,
-    residual_factor,
-    seeded,
-    tied_embedding_,
-    train,
-    transformer,
-)
+from d2lstab import lecun_normal_, normal_, seeded, train
+from d2lstab.datasets import adding_problem, characters
+from d2lstab.initializers import deepnorm, deepnorm_pair, residual_factor, tied_embedding_
+from d2lstab.networks import Attention, Block, transformer
+from d2lstab.randomness import normal
 from tests.truth import truth
 
 

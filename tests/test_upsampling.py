@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import he_normal_, icnr_, initialize_, lecun_normal_, normal, orthogonal_, seeded, upsampler
+from d2lstab import he_normal_, initialize_, lecun_normal_, orthogonal_, seeded
+from d2lstab.initializers import icnr_
+from d2lstab.networks import upsampler
+from d2lstab.randomness import normal
 from tests.truth import truth
 
 

@@ -3,9 +3,9 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from .judging import EXERCISES, check
+from .judging import check
 
 for module in iter_modules(__path__):
     import_module(f"{__name__}.{module.name}")
 
-__all__ = ["EXERCISES", "check"]
+__all__ = ["check"]

@@ -17,7 +17,7 @@ from .dense import (
 )
 from .depth import DeepNorm, deepnorm, deepnorm_pair, fixup_factor, residual_factor
 from .fans import Fans, fans
-from .filling import Initializer, draw_for, draw_weight, initialize_, layers_with_weights
+from .filling import Initializer, initialize_
 from .orthogonal import delta_orthogonal_, orthogonal_
 from .recurrent import chrono_, forget_bias_, half_life, identity_recurrent_, initialize_recurrent_
 from .upsampling import icnr_
@@ -44,8 +44,6 @@ __all__ = [
     "deepnorm",
     "deepnorm_pair",
     "delta_orthogonal_",
-    "draw_for",
-    "draw_weight",
     "fans",
     "fixup_factor",
     "forget_bias_",
@@ -57,7 +55,6 @@ __all__ = [
     "identity_recurrent_",
     "initialize_",
     "initialize_recurrent_",
-    "layers_with_weights",
     "lecun_normal_",
     "lecun_uniform_",
     "lsuv_",

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
-from ..initializers import Initializer, fixup_factor, layers_with_weights
+from ..initializers import Initializer, fixup_factor
+from ..initializers.filling import layers_with_weights
 from ..randomness import streams_kept
 from ..signatures import checked
 from .plain import Linear, Norm, described, drawn, normalization

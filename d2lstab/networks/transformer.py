@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
-from ..initializers import Initializer, deepnorm, draw_weight, gpt2_normal_, residual_factor
+from ..initializers import Initializer, deepnorm, gpt2_normal_, residual_factor
+from ..initializers.filling import draw_weight
 from ..randomness import seeded, streams_kept
 from ..signatures import checked
 from .plain import Layer, Norm, drawn, normalization, place

@@ -7,7 +7,8 @@ from torch import nn
 
 from ..activations import Activation, check_elementwise
 from ..arguments import whole_numbers
-from ..initializers import Initializer, draw_for
+from ..initializers import Initializer
+from ..initializers.filling import draw_for
 from ..randomness import seeded, streams_kept
 from ..signatures import checked
 from .convolutional import convolution

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ..activations import Activation, check_elementwise, value_and_slope
 from ..arguments import available_device, floating_dtype, name_of, seed_list, whole_numbers
-from ..initializers import Initializer, draw_weight
+from ..initializers import Initializer
+from ..initializers.filling import draw_weight
 from ..processes import shared
 from ..randomness import normal, seeded
 from ..signatures import checked
