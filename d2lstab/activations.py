@@ -55,7 +55,7 @@ class ActivationCurve(Result):
         return ax
 
 
-def check_elementwise(f: Activation, *, like: Tensor | None = None) -> None:
+def check_elementwise(activation: Activation, *, like: Tensor | None = None) -> None:
     """Returns None for a function that maps each entry of a tensor on its own, the same way every time.
 
     like: a tensor whose dtype and device f is tried on, torch's default ones without it.
@@ -63,43 +63,43 @@ def check_elementwise(f: Activation, *, like: Tensor | None = None) -> None:
     f fails on a tensor of some shape (a Linear layer), or if an entry's answer depends on its place (a slope per
     channel), its neighbours (softmax, normalization) or chance (dropout).
     """
-    if not callable(f):
+    if not callable(activation):
         raise TypeError(
-            f"activation={f!r} of type {type(f).__name__}\nexpected a function of a tensor, such as torch.tanh"
+            f"activation={activation!r} of type {type(activation).__name__}\nexpected a function of a tensor, such as torch.tanh"
         )
     like = torch.empty(0, device="cpu") if like is None else like
     if not isinstance(like, Tensor) or not like.is_floating_point():
-        raise TypeError(f"activation {name_of(f)} of {_kind(like)}\nexpected a floating tensor")
+        raise TypeError(f"activation {name_of(activation)} of {_kind(like)}\nexpected a floating tensor")
     size = 32  # 256 entries are compared: even a dropout of 1 in 50 leaves one of them different
     numbers = torch.arange(size * size, device="cpu") * 389 % (size * size)  # each once, in an order without a pattern
     z = (numbers / (size * size) * 6 - 3).reshape(size, size).to(like)
     corner = slice(size // 2, None)
     try:
         with torch.no_grad():
-            whole, part = f(z.clone()), f(z[corner, corner].clone())
+            whole, part = activation(z.clone()), activation(z[corner, corner].clone())
     except Exception as error:
         raise ValueError(
-            f"activation {name_of(f)} fails on a {size} × {size} tensor, or on a part of it: {error}\n{_ELEMENTWISE}"
+            f"activation {name_of(activation)} fails on a {size} × {size} tensor, or on a part of it: {error}\n{_ELEMENTWISE}"
         ) from error
     if not isinstance(whole, Tensor) or not whole.is_floating_point():
         raise TypeError(
-            f"activation {name_of(f)} returned {_kind(whole)}\nexpected a floating tensor of the shape it was given"
+            f"activation {name_of(activation)} returned {_kind(whole)}\nexpected a floating tensor of the shape it was given"
         )
     rounding = 16 * torch.finfo(whole.dtype).eps  # torch may take another path through another shape
     if whole.shape != z.shape or not torch.allclose(
         whole[corner, corner], part, rtol=rounding, atol=rounding, equal_nan=True
     ):
         raise ValueError(
-            f"activation {name_of(f)} does not treat each entry on its own: f of a {size} × {size} tensor has shape"
+            f"activation {name_of(activation)} does not treat each entry on its own: f of a {size} × {size} tensor has shape"
             f" {tuple(whole.shape)}, or other values than f of a part of it\n{_ELEMENTWISE}"
         )
 
 
-def value_and_slope(f: Activation, z: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_slope(activation: Activation, z: Tensor) -> tuple[Tensor, Tensor]:
     """f(z) and f′(z) from one evaluation, for an f that `check_elementwise` has passed."""
     with torch.inference_mode(False), torch.enable_grad():
         leaf = z.detach().clone().requires_grad_()
-        value = f(leaf.clone())  # a copy: an in-place activation may not change a leaf
+        value = activation(leaf.clone())  # a copy: an in-place activation may not change a leaf
         if not value.requires_grad:  # a constant, or a step: flat everywhere
             return value, torch.zeros_like(leaf, requires_grad=False)
         (gradient,) = torch.autograd.grad(value, leaf, torch.ones_like(value), materialize_grads=True)
@@ -107,17 +107,17 @@ def value_and_slope(f: Activation, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @checked
-def slope(f: Activation, z: Tensor) -> Tensor:
+def slope(activation: Activation, z: Tensor) -> Tensor:
     """The derivative f′(z), entry by entry, of the shape, dtype and device of z.
 
     At a kink it is what autograd says (0 for ReLU at 0). Raises what `check_elementwise` raises, for z as for f.
     """
-    check_elementwise(f, like=z)
-    return value_and_slope(f, z)[1]
+    check_elementwise(activation, like=z)
+    return value_and_slope(activation, z)[1]
 
 
 @checked
-def curve(f: Activation, *, low: float = -8.0, high: float = 8.0, step: float = 0.1) -> ActivationCurve:
+def curve(activation: Activation, *, low: float = -8.0, high: float = 8.0, step: float = 0.1) -> ActivationCurve:
     """The values and slopes of f on [low, high), as the source material draws them.
 
     Raises ValueError unless low < high and step > 0 are finite, and what `check_elementwise` raises.
@@ -127,14 +127,14 @@ def curve(f: Activation, *, low: float = -8.0, high: float = 8.0, step: float = 
     points = (high - low) / step
     if not points < 1e8:
         raise ValueError(f"low={low}, high={high}, step={step} are {points:.1e} points\nexpected fewer than 10⁸")
-    check_elementwise(f)
+    check_elementwise(activation)
     x = torch.arange(low, high, step, device="cpu")
-    return ActivationCurve(x, *value_and_slope(f, x))
+    return ActivationCurve(x, *value_and_slope(activation, x))
 
 
 @checked
 def saturated_share(
-    f: Activation, z: Tensor, *, slope_below: float = 0.01, dim: int | tuple[int, ...] | None = None
+    activation: Activation, z: Tensor, *, slope_below: float = 0.01, dim: int | tuple[int, ...] | None = None
 ) -> Tensor:
     """The share of the entries of z at which |f′| is less than `slope_below`, at least float32.
 
@@ -146,7 +146,7 @@ def saturated_share(
     axes: tuple[object, ...] = () if dim is None else tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
     if not all(is_whole(axis) and -z.dim() <= axis < z.dim() for axis in axes):
         raise ValueError(f"dim={dim} for z of shape {tuple(z.shape)}\nexpected axes of z")
-    slopes = slope(f, z).abs()
+    slopes = slope(activation, z).abs()
     if z.numel() == 0:
         raise ValueError(f"z of shape {tuple(z.shape)}\nexpected at least one entry")
     flat = (slopes < slope_below).to(torch.promote_types(z.dtype, torch.float32))
@@ -154,13 +154,13 @@ def saturated_share(
 
 
 @checked
-def dead_units(f: Activation, z: Tensor) -> Tensor:
+def dead_units(activation: Activation, z: Tensor) -> Tensor:
     """True for each unit whose slope is exactly 0, by definition or by rounding, for every input.
 
     z: (..., inputs, units), pre-activations over a whole data set; one batch is not enough to call a unit
     dead. Returns (..., units). Raises ValueError without an input or for NaN, and what `slope` raises.
     """
-    slopes = slope(f, z)
+    slopes = slope(activation, z)
     if z.dim() < 2 or z.shape[-2] == 0:
         raise ValueError(f"z of shape {tuple(z.shape)}\nexpected (..., inputs, units) with at least one input")
     if z.isnan().any():

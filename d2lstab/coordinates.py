@@ -78,7 +78,7 @@ def coordinate_check(
     optimizer: MakeOptimizer,
     loss: Callable[[Any, Any], Tensor] = F.cross_entropy,
     steps: int = 3,
-    seeds: Iterable[int] = range(4),
+    seeds: Iterable[int] = range(8),
     kinds: type | tuple[type, ...] | None = None,
 ) -> CoordinateCheck:
     """By how much a few steps change the output of every layer on one batch, for each width and seed.

@@ -58,52 +58,52 @@ class Spectrum(Result):
 
 
 @checked
-def layer_jacobians(network: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
-    """The Jacobian ∂h⁽ˡ⁾/∂h⁽ˡ⁻¹⁾ of each layer at the input x, first layer first, each (..., out, in).
+def layer_jacobians(model: Iterable[nn.Module], inputs: Tensor) -> list[Tensor]:
+    """The Jacobian ∂h⁽ˡ⁾/∂h⁽ˡ⁻¹⁾ of each layer for each example, first layer first, each (..., out, in).
 
-    network: a Sequential, or any iterable of modules applied one after the other, in the modes they are in: batch
-    normalization needs eval(), and dropout has one Jacobian there. x: (features,)
-    for one example, otherwise (batch, ...), so one picture is x[None]; inputs and outputs of any shape are
-    flattened, so that the Jacobians of neighbouring layers multiply. An example for which a layer returns NaN has
+    model: a Sequential, or any iterable of modules applied one after the other, in the modes they are in: batch
+    normalization needs eval(), and dropout has one Jacobian there. inputs: a batch (batch, ...); (features,) is one
+    example, whose Jacobians are matrices, and one picture is x[None]. Inputs and outputs of any shape are flattened,
+    so that the Jacobians of neighbouring layers multiply. An example for which a layer returns NaN has
     NaN for that layer's Jacobian. Forward hooks are called, backward hooks are
-    not. Afterwards the network is as it was: parameters, buffers, gradients, modes, attributes, random numbers.
-    Raises TypeError for a network that is not an iterable of modules or a layer that does not return a tensor,
-    ValueError if there is no layer, x is not a finite floating tensor of at least one example, x does not fit a layer,
-    or the examples of a batch act on one another.
+    not. Afterwards the model is as it was: parameters, buffers, gradients, modes, attributes, random numbers.
+    Raises TypeError for a model that is not an iterable of modules or a layer that does not return a tensor,
+    ValueError if there is no layer, inputs are not finite floating numbers of at least one example or do not
+    fit a layer, or the examples act on one another.
     Source: Zhang et al., Dive into Deep Learning, §5.4.1.
     """
-    if not isinstance(network, Iterable) or isinstance(network, Tensor):
-        raise TypeError(f"network of type {type(network).__name__}\nexpected an nn.Sequential or a list of layers")
-    layers = list(network)
+    if not isinstance(model, Iterable) or isinstance(model, Tensor):
+        raise TypeError(f"model of type {type(model).__name__}\nexpected an nn.Sequential or a list of layers")
+    layers = list(model)
     if not layers or not all(isinstance(layer, nn.Module) for layer in layers):
         kinds = ", ".join(type(layer).__name__ for layer in layers) or "no layer"
-        raise (TypeError if layers else ValueError)(f"network of {kinds}\nexpected one nn.Module or more")
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() == 0 or x.numel() == 0:
-        given = f"shape {tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else f"type {type(x).__name__}"
-        raise ValueError(f"x of {given}\nexpected a floating tensor, (features,) or (batch, ...), that is not empty")
-    if not x.isfinite().all():
-        raise ValueError(
-            f"x with {int((~x.isfinite()).sum())} of {x.numel()} entries infinite or NaN\nexpected finite numbers"
-        )
+        raise (TypeError if layers else ValueError)(f"model of {kinds}\nexpected one nn.Module or more")
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.dim() == 0 or not inputs.numel():
+        tensor = isinstance(inputs, Tensor)
+        given = f"shape {tuple(inputs.shape)}, {inputs.dtype}" if tensor else f"type {type(inputs).__name__}"
+        raise ValueError(f"inputs of {given}\nexpected a floating batch (batch, ...) that is not empty")
+    bad = int((~inputs.isfinite()).sum())
+    if bad:
+        raise ValueError(f"inputs with {bad} of {inputs.numel()} entries infinite or NaN\nexpected finite numbers")
 
     jacobians = []
-    with torch.inference_mode(False), torch.enable_grad(), streams_kept([x.device]):
-        h = x.detach().clone() if x.dim() > 1 else x.detach().clone()[None]
+    with torch.inference_mode(False), torch.enable_grad(), streams_kept([inputs.device]):
+        h = inputs.detach().clone() if inputs.dim() > 1 else inputs.detach().clone()[None]
         for index, layer in enumerate(layers):
             with _borrowed(layer) as function:
                 h, jacobian = _step(function, h, f"layer {index}, {layer},")
-            jacobians.append(jacobian if x.dim() > 1 else jacobian[0])
+            jacobians.append(jacobian if inputs.dim() > 1 else jacobian[0])
     return jacobians
 
 
 @checked
-def input_jacobian(network: nn.Module, x: Tensor) -> Tensor:
-    """The Jacobian ∂o/∂x of the whole network at x, (..., out, in).
+def input_jacobian(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The Jacobian ∂o/∂x of the whole model for each example, (..., out, in).
 
-    x: (features,) or (batch, ...). What comes back, what is left as it was, and the errors are those of
-    `layer_jacobians` for a network of one layer.
+    inputs: (batch, ...), or (features,) for one example. What comes back, what is left as it was, and the errors are those of `layer_jacobians` for
+    a model of one layer.
     """
-    return layer_jacobians([network], x)[0]
+    return layer_jacobians([model], inputs)[0]
 
 
 @checked
@@ -152,10 +152,10 @@ def singular_values(matrix: Tensor) -> Tensor:
 
 
 @checked
-def isometry(network: nn.Module, x: Tensor) -> Spectrum:
-    """The singular values of the network's input-output Jacobian at x, as `singular_values` gives them.
+def isometry(model: nn.Module, inputs: Tensor) -> Spectrum:
+    """The singular values of the model's input-output Jacobian for each example, as `singular_values` gives them.
 
-    x: (features,) or (batch, ...). At dynamical isometry all of them are 1.
+    inputs: (batch, ...), or (features,) for one example. At dynamical isometry all of them are 1.
     Raises what `input_jacobian` raises. Source: Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017,
     arXiv:1711.04735.
 
@@ -164,7 +164,7 @@ def isometry(network: nn.Module, x: Tensor) -> Spectrum:
     >>> round(float(isometry(rotations, torch.ones(32)).mean_square), 3)
     1.0
     """
-    return Spectrum(singular_values(input_jacobian(network, x)))
+    return Spectrum(singular_values(input_jacobian(model, inputs)))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from math import floor, inf, isfinite, isnan, log10
-from typing import Any, SupportsFloat
+from typing import SupportsFloat
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ _MOST_DIGITS = 6  # significant ones in a claim: more would differ between devic
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """Base of all results: named tensors that show what they are and draw themselves."""
+    """Base of all results: named tensors that show what they are. Those with a picture draw it: `plot(ax)`."""
 
     def _rows(self) -> list[tuple[str, str]]:
         """One (name, description) per field."""
@@ -32,10 +32,6 @@ class Result:
     def _repr_html_(self) -> str:
         body = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._rows())
         return f"<table><caption>{type(self).__name__}</caption>{body}</table>"
-
-    def plot(self, ax: Any = None) -> Any:
-        """Axes with the picture of this result; drawn into `ax` if one is given."""
-        raise NotImplementedError(f"{type(self).__name__} has no picture")
 
 
 @checked

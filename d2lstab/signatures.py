@@ -32,7 +32,8 @@ def checked(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
     through, and so does a claim that is not so: neither is the arguments' fault.
     A number is no text and no bool; a tensor is dense, has numbers in it that are real, and is not on the meta device.
     What torch does not compute in a dtype is said in the same form.
-    Raises ValueError for a number that is none and a tensor of another kind, TypeError for anything else.
+    Raises ValueError for a number that is none and a tensor of another kind, TypeError for anything else, as for a name
+    that the function does not know.
     """
     first = next(iter(inspect.signature(function).parameters.values()), None)
     changes = function.__name__.endswith("_") and first is not None and first.annotation is Tensor
@@ -49,6 +50,8 @@ def checked(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
             told = isinstance(error, (TypeError, ValueError)) and "\nexpected " in str(error)
             if told or _from_the_user(error.__traceback__):
                 raise
+            if isinstance(error, TypeError):
+                _fit(function, positional, named, str(error))
             _refuse(function, positional, named)
             expected = next((text for symptom, text in _TORCHS.items() if symptom in str(error)), None)
             if expected is None:
@@ -67,6 +70,18 @@ def _from_the_user(traceback: TracebackType | None) -> bool:
     return False
 
 
+def _fit(function: Callable, positional: tuple, named: dict, said: str) -> None:
+    """Raises TypeError, with what Python said and the names that there are, for arguments that a signature has no place for."""
+    signature, _ = _signature(function)
+    try:
+        signature.bind(*positional, **named)
+    except TypeError:
+        there = signature.parameters
+        wanted = [text for name, text in _INSTEAD.items() if name in named and text.partition("=")[0] in there]
+        names = ", ".join(wanted) or ", ".join(name for name in there if not name.startswith("_"))
+        raise TypeError(f"{said}\nexpected {names}") from None
+
+
 def _refuse(function: Callable, positional: tuple, named: dict) -> None:
     for name, value, hint in _bound(function, positional, named):
         fault = _fault(value, hint)
@@ -74,6 +89,19 @@ def _refuse(function: Callable, positional: tuple, named: dict) -> None:
             raise fault[0](f"{name}{_told(value)}\nexpected {fault[1]}")
 
 
+# Names that people try, and what is meant here.
+_INSTEAD = {
+    **dict.fromkeys(("lr", "learning_rate"), "optimizer=partial(torch.optim.SGD, lr=0.1)"),
+    **dict.fromkeys(("epochs", "iterations", "num_steps"), "steps="),
+    **dict.fromkeys(("f", "fn", "act", "nonlinearity"), "activation="),
+    **dict.fromkeys(("x", "input", "X"), "inputs="),
+    **dict.fromkeys(("y", "target", "labels"), "targets="),
+    **dict.fromkeys(("net", "network", "module"), "model="),
+    **dict.fromkeys(("criterion", "loss_fn"), "loss="),
+    **dict.fromkeys(("init", "init_fn"), "initializer="),
+    **dict.fromkeys(("batch_size",), "batch="),
+    **dict.fromkeys(("seed", "trials"), "seeds="),
+}
 # What torch says where an argument asks for what it does not have.
 _TORCHS = {
     "not implemented for '": "a dtype in which torch computes this, such as torch.float32",

@@ -59,7 +59,7 @@ class TrainabilityMap(Result):
 
 @checked
 def trainability_map(
-    f: Activation,
+    activation: Activation,
     data: Dataset,
     *,
     sigma_w: Tensor | Sequence[float],
@@ -69,7 +69,7 @@ def trainability_map(
     width: int = 48,
     steps: int = 100,
     batch: int = 32,
-    seeds: Iterable[int] = range(1),
+    seeds: Iterable[int] = range(8),
     device: torch.device | str | None = None,
     progress: bool = True,
 ) -> TrainabilityMap:
@@ -94,7 +94,7 @@ def trainability_map(
 
     def network(number: int) -> nn.Module:
         weight_scale, bias_scale = points[number]
-        model = mlp(widths, f, initializer=partial(lecun_normal_, gain=weight_scale), seed=number)
+        model = mlp(widths, activation, initializer=partial(lecun_normal_, gain=weight_scale), seed=number)
         return _biased_(model, bias_scale, number)
 
     def learnt(stacks: list[list[int]]):

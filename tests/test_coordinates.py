@@ -49,14 +49,14 @@ def test_one_step_of_sgd_changes_a_linear_layer_by_its_rate_and_the_square_of_it
     found = coordinate_check(Widened, x, t, widths=[4, 8], optimizer=SGD, loss=product, steps=1)
     for column, width in enumerate((4, 8)):
         expected = 0.1 * t.square().mean().sqrt() * x[0, :width].square().sum()
-        torch.testing.assert_close(found["read"][:, 0, column], expected.expand(4))
+        torch.testing.assert_close(found["read"][:, 0, column], expected.expand(8))
 
 
 def test_one_step_of_adam_changes_it_by_its_rate_and_the_sum_of_sizes():
     x, t = draw(1, 8), draw(1, 3, seed=1)
     found = coordinate_check(Widened, x, t, widths=[4, 8], optimizer=ADAM, loss=product, steps=1)
     for column, width in enumerate((4, 8)):
-        torch.testing.assert_close(found["read"][:, 0, column], (1e-3 * x[0, :width].abs().sum()).expand(4))
+        torch.testing.assert_close(found["read"][:, 0, column], (1e-3 * x[0, :width].abs().sum()).expand(8))
 
 
 @settings(max_examples=20, deadline=None)
@@ -71,8 +71,8 @@ def test_of_any_batch_the_first_step_of_adam_is_a_sign(batch, seed):
 def test_growth_is_the_slope_between_logarithms():
     ones, t = torch.ones(1, 32, dtype=F64), draw(1, 3)
     found = coordinate_check(Widened, ones, t, widths=[4, 8, 32], optimizer=ADAM, loss=product, steps=2)
-    assert found.growth.shape == (4, 1, 2)
-    torch.testing.assert_close(found.growth[..., 0], torch.ones(4, 1, dtype=F64))
+    assert found.growth.shape == (8, 1, 2)
+    torch.testing.assert_close(found.growth[..., 0], torch.ones(8, 1, dtype=F64))
 
 
 def test_without_a_rate_nothing_changes_though_the_model_draws_masks():

@@ -374,7 +374,7 @@ def test_modes_are_as_they_come_and_statistics_of_a_batch_are_refused():
 def test_inputs_that_are_not_finite_are_refused(call, value):
     x = x_of(4, 6)
     x[1, 2] = value
-    with pytest.raises(ValueError, match=r"x with 1 of 24 entries infinite or NaN\nexpected finite"):
+    with pytest.raises(ValueError, match=r"inputs with 1 of 24 entries infinite or NaN\nexpected finite"):
         call(nn.Sequential(nn.Linear(6, 3, dtype=F64), nn.ReLU()), x)
 
 
@@ -517,8 +517,8 @@ def test_wide_gaussian_linear_networks_have_fuss_catalan_spectra(row):
 @pytest.mark.parametrize(
     ("network", "x", "error", "says"),
     [
-        (nn.Linear(3, 2), torch.zeros(3), TypeError, "network of type Linear"),
-        (3, torch.zeros(3), TypeError, "network of type int"),
+        (nn.Linear(3, 2), torch.zeros(3), TypeError, "model of type Linear"),
+        (3, torch.zeros(3), TypeError, "model of type int"),
         ([], torch.zeros(3), ValueError, "no layer"),
         ([nn.Linear(3, 2), torch.tanh], torch.zeros(3), TypeError, "Linear, builtin_function_or_method"),
         ([nn.Linear(3, 2)], torch.zeros(4), ValueError, r"layer 0, Linear.*\(1, 4\)"),

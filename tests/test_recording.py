@@ -1,6 +1,7 @@
 """Laws of `record`: what it measures is what a reader would, in order, and it costs and changes nothing else."""
 
 import json
+import sys
 from math import inf, isnan, nan
 from unittest import mock
 
@@ -17,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from d2lstab import record, seeded
 from d2lstab.randomness import normal
+from d2lstab.recording import Signals
 from d2lstab.recording.functional import BENDING, limits_of
 from d2lstab.recording.statistics import count_outside, extremes, pair_difference
 from tests.architectures import ARCHITECTURES, Functional, Recurrent, Residual, Shared, build
@@ -201,6 +203,20 @@ def test_what_was_not_measured_is_nan_and_never_zero():
     text = signals.to_dict()["rows"][0]
     assert text["gradient"] is None
     assert "–" in signals._repr_html_()
+
+
+def test_a_frame_has_a_row_for_each_call_and_a_column_for_each_number(monkeypatch):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
+    with record(model) as signals:
+        model(torch.ones(2, 3))
+    frame = signals.to_frame()
+    assert frame["name"].tolist() == ["0", "1"]
+    assert frame["moment"].tolist() == [row.moment for row in signals]
+    assert frame["gradient"].isna().all()
+    assert Signals([]).to_frame().columns.tolist() == frame.columns.tolist()
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ModuleNotFoundError, match="expected pip install pandas"):
+        signals.to_frame()
 
 
 def test_integer_outputs_are_rows_without_numbers():

@@ -116,6 +116,28 @@ def test_strange_arguments_are_taken_or_told(name):
 # The decorator
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "told"),
+    [
+        ("train", {"lr": 0.1}, "'lr'\nexpected optimizer=partial(torch.optim.SGD, lr=0.1)"),
+        ("chi", {"f": torch.tanh}, "'f'\nexpected activation="),
+        ("isometry", {"network": nn.Linear(2, 2), "x": ones(1, 2)}, "\nexpected inputs=, model="),
+        ("mlp", {"depth": 3}, "'depth'\nexpected widths, activation, initializer, norm, bias, seed, dtype, device"),
+        ("ulp", {}, "missing 2 required positional arguments: 'x' and 'dtype'\nexpected x, dtype"),
+    ],
+)
+def test_a_name_that_is_not_there_is_answered_by_those_that_are(name, wrong, told):
+    with pytest.raises(TypeError, match=rf"^{name}\(\) .*{re.escape(told)}$"):
+        PUBLIC[name](**wrong)
+
+
+def test_an_argument_too_many_is_answered_by_those_that_there_are():
+    with pytest.raises(
+        TypeError, match="takes 3 positional arguments but 4 were given\nexpected activation, q, sigma_w$"
+    ):
+        PUBLIC["chi"](torch.tanh, 1.0, 1.0, 0.0)
+
+
 def test_a_checked_function_is_itself_to_those_who_look():
     assert inspect.signature(d2lstab.mlp).parameters.keys() >= {"widths", "activation", "seed"}
     assert d2lstab.mlp.__doc__.startswith("A fully connected network")

@@ -132,6 +132,13 @@ class Diagnosis(Result):
         """`to_dict` as JSON; infinite numbers are the strings "inf" and "-inf"."""
         return json.dumps(self.to_dict())
 
+    def to_frame(self) -> Any:
+        """The layer calls as a pandas DataFrame: what `signals.to_frame()` has, and what is expected of each.
+
+        Raises ModuleNotFoundError where pandas is missing.
+        """
+        return self.signals.to_frame().assign(expected=self.expected, expected_gradient=self.expected_gradients)
+
     def repaired(self, *, seed: int = 0) -> "Repair":
         """A copy of the model with the remedy of the root cause applied, and the reports before and after.
 

@@ -24,7 +24,7 @@ class DepthScales(NamedTuple):
 
 
 @checked
-def q_star(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
+def q_star(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
     """The pre-activation second moment at which a deep network settles, starting from 1.
 
     Raises ValueError where there is none and the second moment grows without bound, and for negative scales.
@@ -32,7 +32,7 @@ def q_star(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
     """
     sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
     scales = torch.tensor([sigma_w, sigma_b], dtype=torch.float64, device="cpu")
-    found = float(lengths(f, scales[0], scales[1], panels_of(f))[0])
+    found = float(lengths(activation, scales[0], scales[1], panels_of(activation))[0])
     if found == inf:
         raise ValueError(
             f"sigma_w={sigma_w}, sigma_b={sigma_b}: no fixed point, the second moment grows without bound\n"
@@ -41,13 +41,13 @@ def q_star(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
     return found
 
 
-def lengths(f: Activation, sigma_w: Tensor, sigma_b: Tensor, panels: Panels) -> tuple[Tensor, Tensor]:
+def lengths(activation: Activation, sigma_w: Tensor, sigma_b: Tensor, panels: Panels) -> tuple[Tensor, Tensor]:
     """The fixed points of `q_star` and E f′² there, of the broadcast shape.
 
     Where the second moment grows without bound the fixed point is inf, and E f′² that of a very large one.
     """
     sigma_w, sigma_b = torch.broadcast_tensors(sigma_w, sigma_b)
-    table = moments(f, _LENGTHS, panels)
+    table = moments(activation, _LENGTHS, panels)
     drift = sigma_w[..., None].square() * table.square + sigma_b[..., None].square() - _LENGTHS
     start = len(_LENGTHS) // 2
     neutral = drift[..., start].abs() < 1e-12  # as every length is for ReLU at √2: it stays where it starts
@@ -62,14 +62,14 @@ def lengths(f: Activation, sigma_w: Tensor, sigma_b: Tensor, panels: Panels) -> 
     known(table.error[walked], _LENGTHS[walked])
     q = _between(table, sigma_w, sigma_b, low)
     # Below the table f is a line: what the bias and f(0) add, and each layer shortens.
-    added = sigma_w.square() * _square_at_zero(f) + sigma_b.square()
-    kept = sigma_w.square() * moments_at(f, 0.0, panels).slope_square
+    added = sigma_w.square() * _square_at_zero(activation) + sigma_b.square()
+    kept = sigma_w.square() * moments_at(activation, 0.0, panels).slope_square
     floor = torch.where(added > 0, added / (1 - kept), 0.0)
     q = torch.where(vanishing, floor, q.where(~neutral, 1.0)).where(~unbounded, _LENGTHS[-1])
     at_rest = unbounded | vanishing | neutral
 
     def newton(q: Tensor) -> tuple[Tensor, Tensor, bool]:
-        here = moments(f, q, panels)
+        here = moments(activation, q, panels)
         known(here.error.where(~unbounded, 0.0), q)
         speed = sigma_w.square() * here.derivative - 1
         step = ((sigma_w.square() * here.square + sigma_b.square() - q) / speed).where(~at_rest, 0.0)
@@ -82,9 +82,9 @@ def lengths(f: Activation, sigma_w: Tensor, sigma_b: Tensor, panels: Panels) -> 
     return torch.where(unbounded, inf, q), slope_square
 
 
-def _square_at_zero(f: Activation) -> float:
+def _square_at_zero(activation: Activation) -> float:
     """f(0)², or 0 where that is only rounding, as of sigmoid(z) − ½."""
-    square = float(finite(f, torch.zeros(1, dtype=torch.float64, device="cpu")).square())
+    square = float(finite(activation, torch.zeros(1, dtype=torch.float64, device="cpu")).square())
     return square if square > 1e-24 else 0.0
 
 
@@ -103,29 +103,29 @@ def _between(table: Moments, sigma_w: Tensor, sigma_b: Tensor, low: Tensor) -> T
 
 
 @checked
-def c_star(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
+def c_star(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> float:
     """The correlation at which two different inputs settle: 1 in the ordered phase, less in the chaotic one.
 
     A χ within 1e-5 of 1 is taken to be at the edge of chaos, unless the correlation settles at 0.
     Raises what `q_star` raises, and ValueError where the length settles at 0 and there is no correlation.
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 5.
     """
-    return _settled(f, sigma_w, sigma_b)[1]
+    return _settled(activation, sigma_w, sigma_b)[1]
 
 
-def _settled(f: Activation, sigma_w: float, sigma_b: float) -> tuple[float, float, Panels]:
+def _settled(activation: Activation, sigma_w: float, sigma_b: float) -> tuple[float, float, Panels]:
     """q* and c*, and the panels of f."""
-    q, panels = q_star(f, sigma_w, sigma_b), panels_of(f)
+    q, panels = q_star(activation, sigma_w, sigma_b), panels_of(activation)
     if q == 0:
         raise ValueError(
             f"sigma_w={sigma_w}, sigma_b={sigma_b}: the signal vanishes\nexpected scales at which it does not"
         )
-    stretch = sigma_w**2 * float(moments_at(f, q, panels).slope_square)  # the slope at c = 1
+    stretch = sigma_w**2 * float(moments_at(activation, q, panels).slope_square)  # the slope at c = 1
     if stretch <= 1 + 1e-12:
         return q, 1.0, panels
 
     def drift(c: float) -> float:  # over 1 - c, which takes the fixed point at 1 away
-        mapped = (sigma_w**2 * pair_mean(f, q, c, panels) + sigma_b**2) / q
+        mapped = (sigma_w**2 * pair_mean(activation, q, c, panels) + sigma_b**2) / q
         return (mapped - c) / (1 - c) if c < 1 else 1 - stretch
 
     # The map is convex from 0 to 1, where it starts at or above 0 and comes in from below: one crossing between.
@@ -136,7 +136,7 @@ def _settled(f: Activation, sigma_w: float, sigma_b: float) -> tuple[float, floa
 
 
 @checked
-def critical_sigma_w(f: Activation, sigma_b: float = 0.0) -> float:
+def critical_sigma_w(activation: Activation, sigma_b: float = 0.0) -> float:
     """The σ_w at the edge of chaos, where χ = 1 at the fixed point.
 
     Raises ValueError where there is none (ReLU with biases: its length has no fixed point at σ_w = √2).
@@ -147,15 +147,15 @@ def critical_sigma_w(f: Activation, sigma_b: float = 0.0) -> float:
     """
     sigma_b = not_negative(sigma_b=sigma_b)
     # For every length q the scale with χ = 1 is 1/√E f′²; at the right q this scale also keeps q.
-    panels = panels_of(f)
-    if sigma_b == 0 and _square_at_zero(f) == 0:
+    panels = panels_of(activation)
+    if sigma_b == 0 and _square_at_zero(activation) == 0:
         # The length settles at 0, where only the slopes on both sides of 0 count.
-        return float(moments_at(f, 0.0, panels).slope_square.rsqrt())
-    table = moments(f, _LENGTHS, panels)
+        return float(moments_at(activation, 0.0, panels).slope_square.rsqrt())
+    table = moments(activation, _LENGTHS, panels)
 
     def excess(log_q: float) -> float:
         q = exp(log_q)
-        here = moments_at(f, q, panels)
+        here = moments_at(activation, q, panels)
         return q - float(here.square / here.slope_square) - sigma_b**2
 
     signs = (_LENGTHS - table.square / table.slope_square - sigma_b**2).sign()
@@ -167,19 +167,19 @@ def critical_sigma_w(f: Activation, sigma_b: float = 0.0) -> float:
             f"sigma_b={sigma_b}: no sigma_w has χ = 1 at a fixed point\nexpected a bias scale with an edge of chaos"
         )
     low, high = _LENGTHS[crossings[0]].log().item(), _LENGTHS[crossings[0] + 1].log().item()
-    return float(moments_at(f, exp(_root(excess, low, high)), panels).slope_square.rsqrt())
+    return float(moments_at(activation, exp(_root(excess, low, high)), panels).slope_square.rsqrt())
 
 
 @checked
-def depth_scales(f: Activation, sigma_w: float, sigma_b: float = 0.0) -> DepthScales:
+def depth_scales(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> DepthScales:
     """How many layers a length and a correlation take to come e times closer to their fixed points.
 
     ξ = −1 / ln of the slope of each map at its fixed point; inf where the slope is 1, at the edge of chaos.
     Raises what `c_star` raises. Source: Schoenholz et al. 2017, arXiv:1611.01232, eq. 6 and 9.
     """
-    q, c, panels = _settled(f, sigma_w, sigma_b)
-    length_slope = sigma_w**2 * float(moments_at(f, q, panels).derivative)
-    correlation_slope = sigma_w**2 * pair_mean(f, q, c, panels, of_slopes=True)
+    q, c, panels = _settled(activation, sigma_w, sigma_b)
+    length_slope = sigma_w**2 * float(moments_at(activation, q, panels).derivative)
+    correlation_slope = sigma_w**2 * pair_mean(activation, q, c, panels, of_slopes=True)
     return DepthScales(_scale(length_slope), _scale(correlation_slope))
 
 

@@ -28,61 +28,61 @@ _LONGEST = 1e300  # a second moment whose root and products float64 holds
 
 
 @checked
-def variance_map(f: Activation, q: float, sigma_w: float, sigma_b: float = 0.0) -> float:
+def variance_map(activation: Activation, q: float, sigma_w: float, sigma_b: float = 0.0) -> float:
     """The pre-activation second moment of the next layer: σ_w² E f(√q z)² + σ_b².
 
     Raises ValueError for negative numbers, and what `gaussian_mean` raises.
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 3.
     """
     sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
-    return sigma_w**2 * _mean_square(f, not_negative(q=q)) + sigma_b**2
+    return sigma_w**2 * _mean_square(activation, not_negative(q=q)) + sigma_b**2
 
 
 @checked
-def correlation_map(f: Activation, c: float, q: float, sigma_w: float, sigma_b: float = 0.0) -> float:
+def correlation_map(activation: Activation, c: float, q: float, sigma_w: float, sigma_b: float = 0.0) -> float:
     """The correlation of two inputs' pre-activations in the next layer, when here it is c and both have length q.
 
     Raises ValueError for |c| > 1, q that is not positive or negative scales, and what `gaussian_mean` raises.
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 5.
     """
     sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
-    panels = panels_of(f)
-    covariance = sigma_w**2 * pair_mean(f, q, c, panels) + sigma_b**2
-    return covariance / (sigma_w**2 * pair_mean(f, q, 1.0, panels) + sigma_b**2)
+    panels = panels_of(activation)
+    covariance = sigma_w**2 * pair_mean(activation, q, c, panels) + sigma_b**2
+    return covariance / (sigma_w**2 * pair_mean(activation, q, 1.0, panels) + sigma_b**2)
 
 
 @checked
-def chi(f: Activation, q: float, sigma_w: float) -> float:
+def chi(activation: Activation, q: float, sigma_w: float) -> float:
     """The factor of the mean squared gradient per layer, going back: σ_w² E f′(√q z)².
 
     Raises ValueError for negative numbers, and what `gaussian_mean` raises.
     Source: Schoenholz et al. 2017, arXiv:1611.01232, eq. 7.
     """
     q, sigma_w = not_negative(q=q), not_negative(sigma_w=sigma_w)
-    return sigma_w**2 * float(moments_at(f, q).slope_square)
+    return sigma_w**2 * float(moments_at(activation, q).slope_square)
 
 
 @checked
-def forward_gain(f: Activation) -> float:
+def forward_gain(activation: Activation) -> float:
     """The gain that keeps the second moment of unit pre-activations: 1 / √E f(z)², z ~ N(0, 1).
 
     Raises ValueError if f is 0 everywhere, and what `gaussian_mean` raises.
     Source: He et al. 2015, arXiv:1502.01852, generalised; Kumar 2017, arXiv:1704.08863.
     """
-    return 1 / sqrt(_positive(_mean_square(f, 1.0), "E f²"))
+    return 1 / sqrt(_positive(_mean_square(activation, 1.0), "E f²"))
 
 
 @checked
-def backward_gain(f: Activation) -> float:
+def backward_gain(activation: Activation) -> float:
     """The gain that keeps the mean squared gradient at unit pre-activations: 1 / √E f′(z)², z ~ N(0, 1).
 
     Raises ValueError if f is flat everywhere, and what `gaussian_mean` raises.
     """
-    return 1 / sqrt(_positive(chi(f, 1.0, 1.0), "E f′²"))
+    return 1 / sqrt(_positive(chi(activation, 1.0, 1.0), "E f′²"))
 
 
 @checked
-def batchnorm_gradient_factor(f: Activation, batch: int | None = None) -> float:
+def batchnorm_gradient_factor(activation: Activation, batch: int | None = None) -> float:
     """The factor of the mean squared gradient per layer of a wide network x ↦ f(BatchNorm(W x)), going back.
 
     batch: its size, for the identity and ReLU; None is an infinite batch, for any f: E f′² / Var f.
@@ -91,15 +91,15 @@ def batchnorm_gradient_factor(f: Activation, batch: int | None = None) -> float:
     Source: Yang et al. 2019, arXiv:1902.08129.
     """
     if batch is None:
-        at_1 = moments_at(f, 1.0)
-        variance = float(at_1.square) - gaussian_mean(f) ** 2
+        at_1 = moments_at(activation, 1.0)
+        variance = float(at_1.square) - gaussian_mean(activation) ** 2
         return float(at_1.slope_square) / _positive(variance, "Var f")
     (batch,) = whole_numbers(batch=batch)
     if batch < 4:
         raise ValueError(f"batch={batch}\nexpected at least 4 examples: the factor is infinite below")
-    check_elementwise(f, like=torch.zeros(1, dtype=torch.float64, device="cpu"))
+    check_elementwise(activation, like=torch.zeros(1, dtype=torch.float64, device="cpu"))
     z = torch.tensor([-2.0, -0.5, 0.5, 3.0], dtype=torch.float64, device="cpu")
-    values, c = finite(f, z), -1 / (batch - 1)
+    values, c = finite(activation, z), -1 / (batch - 1)
     if torch.equal(values, z):
         return (batch - 2) / (batch - 3)
     if torch.equal(values, z.relu()):
@@ -108,11 +108,11 @@ def batchnorm_gradient_factor(f: Activation, batch: int | None = None) -> float:
         kernel_slope = (torch.pi - angle) / torch.pi
         return ((batch - 1 + kernel_slope) / (1 - kernel) - 1) / (batch - 3)
     raise ValueError(
-        f"batch={batch} for {f}\nexpected batch=None, or the identity or ReLU, whose finite-batch factors are known"
+        f"batch={batch} for {activation}\nexpected batch=None, or the identity or ReLU, whose finite-batch factors are known"
     )
 
 
-def pair_mean(f: Activation, q: float, c: float, panels: Panels, *, of_slopes: bool = False) -> float:
+def pair_mean(activation: Activation, q: float, c: float, panels: Panels, *, of_slopes: bool = False) -> float:
     """E f(u₁) f(u₂), or of the slopes, for Gaussian u of second moment q and correlation c; panels: those of f.
 
     Raises ValueError for |c| > 1 or q ≤ 0.
@@ -121,7 +121,7 @@ def pair_mean(f: Activation, q: float, c: float, panels: Panels, *, of_slopes: b
         raise ValueError(f"c={c}, q={q}\nexpected a correlation from -1 to 1 and a positive length")
 
     def g(x: Tensor) -> Tensor:
-        return finite_with_slope(f, x)[1] if of_slopes else finite(f, x)
+        return finite_with_slope(activation, x)[1] if of_slopes else finite(activation, x)
 
     return refined(partial(_pair_mean, g, q, c, panels), q, PAIR_PANELS)
 
@@ -151,8 +151,8 @@ def _pair_mean(g: Activation, q: float, c: float, panels: Panels, count: int) ->
     return outer.mean(product), relative(error, outer.mean(values.square()))
 
 
-def _mean_square(f: Activation, q: float) -> float:
-    return float(moments_at(f, q).square)
+def _mean_square(activation: Activation, q: float) -> float:
+    return float(moments_at(activation, q).square)
 
 
 def _positive(value: float, name: str) -> float:

@@ -62,7 +62,7 @@ class PhaseDiagram(Result):
 
 @checked
 def trajectory(
-    f: Activation, *, sigma_w: float, sigma_b: float = 0.0, depth: int = 50, second_moment: float = 1.0
+    activation: Activation, *, sigma_w: float, sigma_b: float = 0.0, depth: int = 50, second_moment: float = 1.0
 ) -> Trajectory:
     """The second moments of activations and gradients in each layer h ↦ f(W h + b) of an infinitely wide network.
 
@@ -74,17 +74,17 @@ def trajectory(
     sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
     if not (second_moment > 0 and sigma_w > 0):
         raise ValueError(f"second_moment={second_moment}, sigma_w={sigma_w}\nexpected positive numbers")
-    panels = panels_of(f)
+    panels = panels_of(activation)
     forward, factors = [torch.tensor(log(second_moment), dtype=torch.float64, device="cpu")], []
     for _ in range(depth):
         log_q = forward[-1] + 2 * log(sigma_w)
         if sigma_b:
             log_q = torch.logaddexp(log_q, torch.tensor(2 * log(sigma_b), dtype=torch.float64, device="cpu"))
         inside = float(log_q.clamp(-_FAR, _FAR))
-        log_square, log_slope = _log_moments(f, inside, panels)
+        log_square, log_slope = _log_moments(activation, inside, panels)
         if log_q != inside:  # a straight line in the logarithms: linear, or constant
             nearer = inside * (1 - 10 / _FAR)
-            log_square = log_square + (log_q - inside) * (log_square - _log_moments(f, nearer, panels)[0]) / (
+            log_square = log_square + (log_q - inside) * (log_square - _log_moments(activation, nearer, panels)[0]) / (
                 inside - nearer
             )
         forward.append(log_square)
@@ -97,7 +97,10 @@ def trajectory(
 
 @checked
 def phase_diagram(
-    f: Activation, *, sigma_w: Tensor | Sequence[float] | None = None, sigma_b: Tensor | Sequence[float] | None = None
+    activation: Activation,
+    *,
+    sigma_w: Tensor | Sequence[float] | None = None,
+    sigma_b: Tensor | Sequence[float] | None = None,
 ) -> PhaseDiagram:
     """Fixed points and gradient factors over a grid of weight and bias scales.
 
@@ -113,11 +116,11 @@ def phase_diagram(
                 f"{name} of shape {tuple(scales.shape)}: {scales.tolist()}\nexpected a line of scales from 0 up"
             )
     sigma_w, sigma_b = sigma_w.double(), sigma_b.double()
-    panels = panels_of(f)
-    q, slope_square = lengths(f, sigma_w[None, :], sigma_b[:, None], panels)
+    panels = panels_of(activation)
+    q, slope_square = lengths(activation, sigma_w[None, :], sigma_b[:, None], panels)
     return PhaseDiagram(sigma_w, sigma_b, q, torch.where(q.isfinite(), sigma_w.square() * slope_square, torch.nan))
 
 
-def _log_moments(f: Activation, log_q: float, panels: Panels) -> tuple[Tensor, Tensor]:
-    made = moments_at(f, exp(log_q), panels)
+def _log_moments(activation: Activation, log_q: float, panels: Panels) -> tuple[Tensor, Tensor]:
+    made = moments_at(activation, exp(log_q), panels)
     return made.square.log(), made.slope_square.log()

@@ -19,7 +19,7 @@ _GOOD, _BAD = 1e-8, 1e-6  # relative errors: one that needs no more panels, and 
 
 
 @checked
-def gaussian_mean(f: Activation, variance: float = 1.0) -> float:
+def gaussian_mean(activation: Activation, variance: float = 1.0) -> float:
     """E f(z) for z ~ N(0, variance).
 
     f: any elementwise function, smooth or with kinks and jumps.
@@ -27,11 +27,11 @@ def gaussian_mean(f: Activation, variance: float = 1.0) -> float:
     has its mass; and what `check_elementwise` raises.
     """
     variance = float(not_negative(variance=variance))
-    panels = panels_of(f)
+    panels = panels_of(activation)
 
     def mean(count: int) -> tuple[Tensor, Tensor]:
         nodes = gaussian_nodes(panels.edges, torch.tensor(variance, dtype=torch.float64, device="cpu"), count)
-        values = finite(f, nodes.z * sqrt(variance))
+        values = finite(activation, nodes.z * sqrt(variance))
         return nodes.mean(values), relative(nodes.error(values), nodes.mean(values.abs()))
 
     return refined(mean, variance)
@@ -69,7 +69,7 @@ class Panels(NamedTuple):
     kinks: Tensor  # the points at which it or its slope jumps or bends
 
 
-def moments(f: Activation, q: Tensor, panels: Panels) -> Moments:
+def moments(activation: Activation, q: Tensor, panels: Panels) -> Moments:
     """The moments of f for each q, as well as `_PANELS` panels can tell; ask `known` whether they do.
 
     panels: those of f; finding them costs as much as many moments, so callers find them once.
@@ -77,31 +77,31 @@ def moments(f: Activation, q: Tensor, panels: Panels) -> Moments:
     """
     flat = q.flatten()
     # In pieces that fit a cache, several times faster than at once.
-    pieces = [_moments(f, piece, panels, _PANELS[0]) for piece in flat.split(CHUNK)]
+    pieces = [_moments(activation, piece, panels, _PANELS[0]) for piece in flat.split(CHUNK)]
     parts = [torch.cat(part) for part in zip(*pieces)]
     for count in _PANELS[1:]:
         (doubtful,) = torch.nonzero(parts[-1] > _GOOD, as_tuple=True)
         for some in doubtful.split(max(1, CHUNK * _PANELS[0] // count)):
-            for part, better in zip(parts, _moments(f, flat[some], panels, count)):
+            for part, better in zip(parts, _moments(activation, flat[some], panels, count)):
                 part[some] = better
     return Moments(*(part.reshape(q.shape) for part in parts))
 
 
-def moments_at(f: Activation, q: float, panels: Panels | None = None) -> Moments:
+def moments_at(activation: Activation, q: float, panels: Panels | None = None) -> Moments:
     """The moments at one q. Raises what `known` and `panels_of` raise."""
     given = torch.tensor(q, dtype=torch.float64, device="cpu")
-    made = moments(f, given, panels_of(f) if panels is None else panels)
+    made = moments(activation, given, panels_of(activation) if panels is None else panels)
     known(made.error, given)
     return made
 
 
-def _moments(f: Activation, q: Tensor, panels: Panels, count: int) -> Moments:
+def _moments(activation: Activation, q: Tensor, panels: Panels, count: int) -> Moments:
     nodes = gaussian_nodes(panels.edges, q, count)
     x = nodes.z * q.clamp(min=1e-300).sqrt()[..., None]  # at q = 0 the slopes are those on both sides of 0
-    values, slopes = finite_with_slope(f, x)
+    values, slopes = finite_with_slope(activation, x)
     square, slope_square = values.square(), slopes.square()
     # Centred on f(0)², which the weight z² − 1 would cancel only up to rounding.
-    centred = square - finite(f, torch.zeros(1, dtype=torch.float64, device="cpu")).square()
+    centred = square - finite(activation, torch.zeros(1, dtype=torch.float64, device="cpu")).square()
     derivative = nodes.mean(centred * (nodes.z.square() - 1)) / (2 * q)
     means = nodes.mean(square), nodes.mean(slope_square)
     errors = [relative(nodes.error(values), mean) for values, mean in zip((square, slope_square), means)]
@@ -138,15 +138,15 @@ def known(error: Tensor, q: Tensor | float) -> None:
         )
 
 
-def finite(f: Activation, x: Tensor) -> Tensor:
+def finite(activation: Activation, x: Tensor) -> Tensor:
     """f(x), or ValueError where it is infinite or NaN."""
     with torch.no_grad():
-        return _checked(f(x.clone()), x)
+        return _checked(activation(x.clone()), x)
 
 
-def finite_with_slope(f: Activation, x: Tensor) -> tuple[Tensor, Tensor]:
+def finite_with_slope(activation: Activation, x: Tensor) -> tuple[Tensor, Tensor]:
     """f(x) and f′(x), or ValueError where one is infinite or NaN."""
-    value, gradient = value_and_slope(f, x)
+    value, gradient = value_and_slope(activation, x)
     return _checked(value, x), _checked(gradient, x)
 
 
@@ -175,10 +175,10 @@ def gaussian_nodes(edges: Tensor, q: Tensor, count: int = _PANELS[0], *, shift: 
     return Nodes(z, weight, coarse)
 
 
-def panels_of(f: Activation) -> Panels:
+def panels_of(activation: Activation) -> Panels:
     """Where panels should end for f. Raises what `check_elementwise` and `finite` raise."""
-    check_elementwise(f, like=torch.zeros(1, dtype=torch.float64, device="cpu"))
-    grid, (kinks, steep) = 2.0 ** torch.arange(-3, 7, dtype=torch.float64, device="cpu"), breakpoints(f)
+    check_elementwise(activation, like=torch.zeros(1, dtype=torch.float64, device="cpu"))
+    grid, (kinks, steep) = 2.0 ** torch.arange(-3, 7, dtype=torch.float64, device="cpu"), breakpoints(activation)
     fine = 2.0 ** torch.arange(-24, -2, dtype=torch.float64, device="cpu")
     around = (steep[:, None] + torch.cat([-fine, torch.zeros(1, device="cpu"), fine])).flatten()
     return Panels(
@@ -186,18 +186,18 @@ def panels_of(f: Activation) -> Panels:
     )
 
 
-def breakpoints(f: Activation, *, low: float = -64.0, high: float = 64.0) -> tuple[Tensor, Tensor]:
+def breakpoints(activation: Activation, *, low: float = -64.0, high: float = 64.0) -> tuple[Tensor, Tensor]:
     """The points at which f or f′ jumps, or f′ bends, to rounding (bends to about 1e-5), and those where f is
     smooth but so steep that panels must shrink around them.
     """
     x = torch.linspace(low, high, 2**15 + 1, dtype=torch.float64, device="cpu")
-    value, gradient = finite_with_slope(f, x)
+    value, gradient = finite_with_slope(activation, x)
     kinks, steep = [], []
     for signal in (value, gradient):
         step = signal.diff().abs()
         usual = step.median() + 0.02 * gradient.abs().max() * (1 if signal is gradient else 0.1)
         jumps = _nearest(x, step > 4 * usual)
-        found, real = _bisect(f, x[jumps], x[jumps + 1], of_slope=signal is gradient)
+        found, real = _bisect(activation, x[jumps], x[jumps + 1], of_slope=signal is gradient)
         kinks.append(found[real])
         steep.append(found[~real])
     bend = gradient.diff() / (x[1] - x[0])
@@ -216,11 +216,11 @@ def _nearest(x: Tensor, where: Tensor) -> Tensor:
     return found[x[found].abs().argsort()[:256]]
 
 
-def _bisect(f: Activation, low: Tensor, high: Tensor, *, of_slope: bool) -> tuple[Tensor, Tensor]:
+def _bisect(activation: Activation, low: Tensor, high: Tensor, *, of_slope: bool) -> tuple[Tensor, Tensor]:
     """The points between low and high, (jumps,), at which f or its slope rises most, and whether it really jumps."""
     if not len(low):
         return low, low.bool()
-    signal = (lambda x: finite_with_slope(f, x)[1]) if of_slope else (lambda x: finite(f, x))
+    signal = (lambda x: finite_with_slope(activation, x)[1]) if of_slope else (lambda x: finite(activation, x))
     at_low, at_high = signal(low), signal(high)
     whole = (at_high - at_low).abs()
     for _ in range(36):  # more would be less than the spacing of float64 at 64

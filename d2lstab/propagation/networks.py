@@ -17,7 +17,7 @@ from .moments import Propagation, gathered, log_square, near_one
 @checked
 @one_thread_on_two_cores()
 def network_sweep(
-    make_model: Callable[[int], nn.Sequential], *, inputs: Tensor, seeds: Iterable[int] = range(8)
+    make_model: Callable[[int], nn.Sequential], inputs: Tensor, *, seeds: Iterable[int] = range(8)
 ) -> Propagation:
     """Second moments of a signal on its way through a network's children, and of a random gradient on its way back.
 

@@ -41,7 +41,7 @@ class StateGradients(Result):
 @checked
 @one_thread_on_two_cores()
 def state_gradients(
-    make_module: Callable[[int], nn.RNNBase], inputs: Tensor, *, seeds: Iterable[int] = range(20)
+    make_module: Callable[[int], nn.RNNBase], inputs: Tensor, *, seeds: Iterable[int] = range(8)
 ) -> StateGradients:
     """The gradient of a random direction of the last output with respect to each state before it, step by step.
 

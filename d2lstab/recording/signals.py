@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from math import inf, isfinite, isnan, log10, nan, prod, sqrt
 from typing import Any, overload
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..plotting import Axes, line_with_band, new_axes
 from ..results import Result
 from .statistics import at_hand
-from .tables import html_table, number_text, shape_text, text_table
+from .tables import frame, html_table, number_text, shape_text, text_table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -127,6 +127,13 @@ class Signals(Result):
     def to_json(self) -> str:
         """`to_dict` as JSON; infinite numbers are the strings "inf" and "-inf"."""
         return json.dumps(self.to_dict())
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas DataFrame, NaN where nothing was measured.
+
+        Raises ModuleNotFoundError where pandas is missing.
+        """
+        return frame([asdict(row) for row in self.rows], [field.name for field in fields(SignalRow)])
 
     def table(self) -> str:
         """One line per row, for a terminal: label, kind, output and what was measured, to two digits."""

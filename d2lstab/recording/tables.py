@@ -1,7 +1,9 @@
 """Tables of rows, for a notebook and for a terminal."""
 
 from html import escape
+from importlib import import_module
 from math import isnan
+from typing import Any
 
 
 def number_text(value: float) -> str:
@@ -11,6 +13,17 @@ def number_text(value: float) -> str:
 
 def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "scalar"
+
+
+def frame(rows: list[dict[str, Any]], columns: list[str]) -> Any:
+    """A pandas DataFrame of the rows. Raises ModuleNotFoundError, with the command that helps, where pandas is missing."""
+    try:
+        pandas = import_module("pandas")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "a DataFrame is one of pandas, which is not installed\nexpected pip install pandas"
+        ) from error
+    return pandas.DataFrame(rows, columns=columns)
 
 
 def html_table(head: list[str], body: list[list[str]], *, caption: str = "") -> str:
