@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d2lstab import diagnose
-from d2lstab.diagnosis import trainability as subject
+from d2lstab.trainability import forecast as subject
 from tests.labelled_networks import configurations, network, samples
 
 QUANTITIES = ("learnt", "excess", "directions")

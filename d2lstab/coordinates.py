@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .arguments import check_factory, seed_list, whole_numbers
+from .borrowing import borrowed, reseed
 from .containers import tensors_in
-from .diagnosis.borrowing import borrowed, reseed
 from .plotting import Axes, line_with_band, literal, new_axes, shades
 from .randomness import global_stream
 from .recording.modules import check_kinds, eager, is_layer, named_modules

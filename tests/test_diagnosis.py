@@ -18,8 +18,8 @@ from d2lstab.datasets import digits
 from d2lstab.diagnosis.evidence import are_copies
 from d2lstab.diagnosis.expectation import activated
 from d2lstab.diagnosis.findings import EXPLAINS, PREDICTED
-from d2lstab.diagnosis.trainability import Trainability
 from d2lstab.mean_field import variance_map
+from d2lstab.trainability.forecast import Trainability
 from tests.architectures import Recurrent, Residual
 
 DATA = digits()

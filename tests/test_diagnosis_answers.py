@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from d2lstab import diagnose, he_normal_, mlp, seeded, xavier_normal_
+from d2lstab.borrowing import borrowed
 from d2lstab.diagnosis.answers import each_tensor
-from d2lstab.diagnosis.borrowing import borrowed
 from d2lstab.diagnosis.diagnose import gathered
 from d2lstab.diagnosis.evidence import Evidence
-from d2lstab.diagnosis.examination import examine
+from d2lstab.diagnosis.look import examine
 from d2lstab.diagnosis.subject import subject_of
 from d2lstab.randomness import normal
 from tests.test_diagnosis import X, Y, default, fresh, large_head, normalized, pictures

@@ -9,8 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from d2lstab import diagnose, gaussian_mean, he_normal_, mlp, record, seeded, slope, xavier_normal_
-from d2lstab.diagnosis.backward_expectation import expected_gradients
-from d2lstab.diagnosis.expectation import activated, expected_moments
+from d2lstab.diagnosis.expectation import activated, expected_gradients, expected_moments
 from tests.architectures import Residual
 
 DEPTH = 8

@@ -2,45 +2,16 @@
 
 import copy
 import random
-from collections import deque
 from contextlib import suppress
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from d2lstab import diagnose, record
-from tests.architectures import ARCHITECTURES, Kind, Settings, build
-
-
-def bits(value) -> bytes:
-    return value.detach().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def picture(value) -> object:
-    """A tensor as its identity, bits, version, gradient and hooks; a container as its contents; else the thing."""
-    if isinstance(value, Tensor):
-        gradient = None if value.grad is None else (id(value.grad), bits(value.grad))
-        hooks = value._backward_hooks
-        return id(value), bits(value), value._version, value.requires_grad, gradient, hooks
-    if isinstance(value, dict):
-        return id(value), [(key, picture(each)) for key, each in value.items()]
-    if isinstance(value, torch.Generator):
-        return id(value), bytes(value.get_state())
-    if isinstance(value, (Settings, Kind)):
-        return id(value), picture(vars(value))
-    if isinstance(value, (list, tuple, set, deque)):
-        return id(value) if not isinstance(value, tuple) else 0, [picture(each) for each in value]
-    return id(value) if isinstance(value, nn.Module) else value
-
-
-def world(model: nn.Module) -> list:
-    """Everything that must not change."""
-    modules = [(name, type(module), picture(module.__dict__)) for name, module in model.named_modules()]
-    streams = torch.get_rng_state().numpy().tobytes(), random.getstate(), np.random.get_state()[1].tobytes()
-    return [modules, streams, torch.is_grad_enabled(), torch.get_num_threads()]
+from tests.architectures import ARCHITECTURES, build
+from tests.traces import bits, picture, world
 
 
 def prepared(name: str) -> tuple[nn.Module, object, Tensor]:

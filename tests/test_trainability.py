@@ -8,9 +8,9 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab.diagnosis.rehearsal import outcomes, rehearsal
-from d2lstab.diagnosis.tangent import independent_directions, tangent_kernel
-from d2lstab.diagnosis.trainability import trainability
+from d2lstab.trainability.forecast import trainability
+from d2lstab.trainability.rehearsal import outcomes, rehearsal
+from d2lstab.trainability.tangent import independent_directions, tangent_kernel
 from tests.labelled_networks import configurations, network, samples
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 
-from d2lstab import Dataset, digits, lecun_normal_, mlp, seeded, train, trainability, trainability_map
+from d2lstab import Dataset, digits, lecun_normal_, mlp, seeded, train, trainability_map
 from d2lstab.randomness import normal
+from d2lstab.trainability import phase_map
 
 INPUTS = normal(40, 6, generator=seeded(0))
 LITTLE = Dataset(INPUTS, torch.arange(40) % 3, INPUTS, torch.arange(40) % 3)
@@ -23,7 +24,7 @@ def test_an_entry_is_the_test_accuracy_of_the_network_of_its_number_trained_by_i
     assert found.accuracy.shape == found.diverged.shape == (2, 1, 3)
     points = [(seed, float(w)) for seed in range(2) for w in W]
     for (seed, w), accuracy in zip(points, found.accuracy.flatten()):
-        number, initializer = trainability._number(seed, w, 0.0), partial(lecun_normal_, gain=w)
+        number, initializer = phase_map._number(seed, w, 0.0), partial(lecun_normal_, gain=w)
         make = partial(mlp, [6, 8, 8, 8, 3], torch.tanh, initializer=initializer)
         run = train(
             lambda seed, make=make: make(seed=seed), LITTLE, optimizer=partial(SGD, lr=0.1), steps=4, seeds=[number], batch=10
@@ -39,7 +40,7 @@ def test_weights_and_biases_have_the_scales_of_their_point(monkeypatch):
         models.extend(run.models)
         return run
 
-    monkeypatch.setattr(trainability, "train", watched)
+    monkeypatch.setattr(phase_map, "train", watched)
     found = quick(sigma_w=W, sigma_b=B, width=200, depth=2, optimizer=partial(SGD, lr=0.0), steps=1)
     for model, (b, w) in zip(models, torch.cartesian_prod(found.sigma_b, found.sigma_w)):
         model.requires_grad_(False)
@@ -56,9 +57,7 @@ def test_a_seed_means_the_same_map_alone_or_in_company():
 
 def test_networks_train_in_stacks_that_hold_all_and_never_too_many(monkeypatch):
     stacks = []
-    monkeypatch.setattr(
-        trainability, "train", lambda *a, seeds, **k: stacks.append(seeds) or train(*a, seeds=seeds, **k)
-    )
+    monkeypatch.setattr(phase_map, "train", lambda *a, seeds, **k: stacks.append(seeds) or train(*a, seeds=seeds, **k))
     quick(sigma_w=torch.linspace(1, 2, 7), sigma_b=B, seeds=range(3), steps=1)
     assert len(set(chain.from_iterable(stacks))) == 42
     assert {len(stack) for stack in stacks} == {14}
@@ -79,7 +78,7 @@ def test_a_cell_does_not_change_with_the_grid_around_it():
         torch.testing.assert_close(
             cell.accuracy.flatten(), whole.accuracy[:, row, column], rtol=0, atol=1.1 / 40
         )  # one example may tip: a stack of another size rounds otherwise
-    numbers = {trainability._number(seed, w, b) for seed in range(9) for w in W.tolist() for b in B.tolist()}
+    numbers = {phase_map._number(seed, w, b) for seed in range(9) for w in W.tolist() for b in B.tolist()}
     assert len(numbers) == 54
 
 
@@ -99,7 +98,7 @@ class Stopping:
 def test_an_interrupted_map_keeps_the_points_done(monkeypatch):
     settings = {"sigma_w": torch.linspace(1, 2, 7), "sigma_b": B, "seeds": range(3), "steps": 1}
     whole = quick(**settings)
-    monkeypatch.setattr(trainability, "train", Stopping(train, 2))
+    monkeypatch.setattr(phase_map, "train", Stopping(train, 2))
     found = quick(**settings)
     assert found.interrupted
     assert not whole.interrupted
@@ -110,7 +109,7 @@ def test_an_interrupted_map_keeps_the_points_done(monkeypatch):
 
 
 def test_a_map_that_is_interrupted_before_the_first_point_is_none(monkeypatch):
-    monkeypatch.setattr(trainability, "train", Stopping(train, 0))
+    monkeypatch.setattr(phase_map, "train", Stopping(train, 0))
     with pytest.raises(KeyboardInterrupt):
         quick(sigma_w=W, sigma_b=B)
 

@@ -31,9 +31,11 @@ class Gazes(TorchFunctionMode):
         super().__init__()
         self.names = names  # of modules, by their id
         self.found: list[Gaze] = []
+        self.derives = False  # whether the model differentiates something itself
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
+        self.derives |= func is torch.autograd.grad
         if func in _LOGITS:
             with torch._C.DisableTorchFunction(), torch.no_grad(), suppress(Exception):  # a look must not disturb
                 self._note(_LOGITS[func](*args, **(kwargs or {})))

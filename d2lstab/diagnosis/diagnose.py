@@ -9,19 +9,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..borrowing import borrowed
 from ..recording.modules import named_modules
 from ..threads import one_at_a_time
-from .backward_expectation import expected_gradients
-from .borrowing import borrowed
+from ..trainability.forecast import trainability
 from .evidence import Evidence
-from .examination import examine
-from .expectation import expected_moments
+from .expectation import expected_gradients, expected_moments
 from .faults import LAST_RULES, RULES, Rule
 from .findings import BESIDE, EXPLAINS, PREDICTED, Finding
+from .look import examine
 from .origin import backward_origin, forward_origin
 from .report import Diagnosis
 from .subject import Loss, Subject, subject_of
-from .trainability import trainability
 
 
 def diagnose(
@@ -79,6 +78,7 @@ def diagnosed(subject: Subject) -> Diagnosis:
         evidence.first.loss,
         evidence.chance,
         subject.loss is not None,
+        again=diagnose,
     )
 
 

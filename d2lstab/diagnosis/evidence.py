@@ -11,13 +11,13 @@ from ..containers import tensors_in
 from ..recording import SignalRow
 from ..recording.modules import named_modules
 from ..recording.statistics import norm
+from ..trainability.forecast import Trainability
 from .answers import chance, spread
 from .chaos import strayed
-from .examination import Look, examine
 from .expectation import LAYERS
+from .look import Look, examine
 from .origin import Origin
 from .subject import Subject
-from .trainability import Trainability
 from .trial import LONG, SHORT, Trial, attempt
 
 NOT_MEASURED = Trainability(nan, nan, note="a pass is not finite")

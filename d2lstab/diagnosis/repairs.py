@@ -38,7 +38,11 @@ _NORMALIZATIONS = {
 
 
 def reinitialized(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Every Linear, convolution and recurrent layer drawn afresh at the critical scale of the activation, biases 0."""
+    """Every Linear, convolution and recurrent layer drawn afresh at the critical scale of the activation, biases 0.
+
+    What is not trained keeps its values: those of a frozen network were learnt.
+    """
+    frozen = [(each, each.detach().clone()) for each in model.parameters() if not each.requires_grad]
     gain = critical_gain(model)
 
     def draw(weight: Tensor, *, generator: Generator | None) -> Tensor:
@@ -53,6 +57,9 @@ def reinitialized(model: nn.Module, seed: int = 0) -> nn.Module:
                 _draw_recurrent(name, parameter, generator)
                 if name.startswith("weight_hh") and getattr(module, "nonlinearity", "") == "relu":
                     nn.init.eye_(parameter)  # through rectifiers rotations shrink; Le et al. 2015, arXiv:1504.00941
+    with torch.no_grad():
+        for parameter, value in frozen:
+            parameter.copy_(value)
     return model
 
 
@@ -134,13 +141,19 @@ def answering(targets: Tensor) -> Repair:
     return repair
 
 
-def without_last(model: nn.Module, seed: int = 0) -> nn.Module:
-    """A Sequential without its last layer; the last child of any other model as the identity."""
-    if isinstance(model, nn.Sequential):
-        return model[:-1]
-    *_, (name, _) = model.named_children()
-    setattr(model, name, nn.Identity())
-    return model
+def without(name: str) -> Repair:
+    """The identity in place of the layer of this name; a Sequential whose last one it is becomes shorter."""
+
+    def repair(model: nn.Module, seed: int = 0) -> nn.Module:
+        if not name:
+            return nn.Identity()
+        parent, _, last = name.rpartition(".")
+        if isinstance(model, nn.Sequential) and not parent and model[-1] is model.get_submodule(name):
+            return model[:-1]
+        setattr(model.get_submodule(parent), last, nn.Identity())
+        return model
+
+    return repair
 
 
 def _mean_and_std(batch: Tensor) -> tuple[Tensor, Tensor]:

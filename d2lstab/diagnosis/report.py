@@ -16,9 +16,10 @@ from ..recording import SignalRow, Signals
 from ..recording.signals import plain
 from ..recording.tables import html_table, number_text, shape_text, text_table
 from ..results import Result
+from ..trainability.forecast import Trainability
 from .findings import FAULTS, Finding
 from .subject import Subject
-from .trainability import Trainability
+from .trial import hold_all, private_optimizer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,6 +35,7 @@ class Diagnosis(Result):
     first_loss: float = nan
     constant_loss: float = nan  # what the best of two constant answers has; NaN where the loss does not take one
     loss_given: bool = True  # or one for the targets; else a random combination of the outputs was taken
+    again: "Callable[..., Diagnosis] | None" = field(default=None, repr=False)  # `diagnose`, for a repaired model
 
     @property
     def verdict(self) -> str:
@@ -42,7 +44,7 @@ class Diagnosis(Result):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the model, the batch and the optimizer, which a report is not meant to carry about."""
-        return {**vars(self), "subject": None}
+        return {**vars(self), "subject": None, "again": None}
 
     def _rows(self) -> list[tuple[str, str]]:
         odds = [f"{name} {value:.0%}" for name, value in self._odds() if not isnan(value)]
@@ -163,10 +165,16 @@ class Diagnosis(Result):
         return made
 
     def _with(self, subject: Subject, repair: Callable[[nn.Module, int], nn.Module], seed: int) -> "Repair":
-        from .diagnose import diagnose
-
-        model = repair(copy.deepcopy(subject.model), seed)
-        return Repair(model, self, diagnose(model, subject.keywords or subject.inputs, subject.targets, subject.loss))
+        assert self.again is not None
+        copies: dict[int, Any] = {}
+        copied = copy.deepcopy(subject.model, copies)
+        own = {id(each): copies[id(each)] for each in subject.model.parameters()}
+        model, optimizer = repair(copied, seed), None
+        if subject.optimizer is not None:
+            optimizer = private_optimizer(subject.optimizer, own)
+            hold_all(optimizer, model)
+        inputs = subject.keywords or subject.inputs
+        return Repair(model, self, self.again(model, inputs, subject.targets, subject.loss, optimizer=optimizer))
 
 
 def _named(row: SignalRow) -> str:

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.rnn import PackedSequence
 
+from ..borrowing import borrowed, random_streams, reseed, unwrapped
 from ..containers import each_tensor, tensors_in
 from ..randomness import seeded
-from .borrowing import borrowed, random_streams, reseed, unwrapped
 
 Loss = Callable[..., Tensor]
 

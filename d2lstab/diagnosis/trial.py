@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import inf, isfinite, nan
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..containers import each_tensor
 from ..recording.statistics import dense, norm
 from .answers import deviation, gain
-from .examination import gradients_of
+from .look import gradients_of
 from .subject import Subject, floating, passed
 
 SHORT, LONG = 3, 30  # steps, of large networks and of small ones, where rates are told that raise the loss only later
@@ -86,6 +86,15 @@ def private_optimizer(optimizer: torch.optim.Optimizer, copy_of: Mapping[int, Te
         dict, {own(each): copy.deepcopy(state) for each, state in optimizer.state.items() if id(each) in copy_of}
     )
     return private
+
+
+def hold_all(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    """Lets an optimizer start anew with the trained parameters of this model: its own, and those that it has not yet."""
+    trained = {id(each): each for each in model.parameters() if each.requires_grad}
+    for group in optimizer.param_groups:
+        group["params"] = [each for each in group["params"] if trained.pop(id(each), None) is not None]
+    optimizer.param_groups[-1]["params"] += trained.values()
+    optimizer.state.clear()
 
 
 def _changes(subject: Subject) -> tuple[dict[str, float], float]:

@@ -9,13 +9,13 @@ from typing import Any, cast
 from torch import nn
 
 from ..diagnosis.evidence import Evidence
-from ..diagnosis.examination import Look
 from ..diagnosis.faults.death import dead
 from ..diagnosis.faults.depth import exploding, vanishing
 from ..diagnosis.faults.precision import overflow
 from ..diagnosis.faults.saturation import saturated
 from ..diagnosis.faults.time import MOST_FELT, RECURRENT_REMEDY, forgetting
 from ..diagnosis.findings import EXPLAINS, Finding
+from ..diagnosis.look import Look
 from ..diagnosis.subject import Subject
 from ..recording import Signals
 from ..results import Result

@@ -10,9 +10,9 @@ from ...containers import tensors_in
 from ...randomness import seeded
 from ...recording import SignalRow
 from ..evidence import Evidence
-from ..examination import loss_now
 from ..expectation import scale_advice
 from ..findings import Finding
+from ..look import loss_now
 from ..repairs import normalized, reinitialized
 from .time import growing
 

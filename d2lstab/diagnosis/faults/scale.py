@@ -89,7 +89,9 @@ def input_scale(evidence: Evidence) -> Finding | None:
         size,
         1.0,
         severity="fault" if _above_chance(evidence) > _HOPELESS or not too_large else "warning",
-        repairs=(standardized(x),),
+        repairs=()
+        if evidence.first.derives or evidence.subject.own_leaves
+        else (standardized(x),),  # d/dx would change
     )
 
 

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from ..answers import slopes_at
 from ..evidence import Evidence
 from ..findings import Finding
-from ..formulas import FORMULAS
+from ..origin import FORMULAS
 from ..subject import passed
 
 _SURE = 20.0  # as large as logits get in networks that are sure: a sigmoid of it is 1, to rounding

@@ -10,7 +10,7 @@ from ...randomness import seeded
 from ..answers import level
 from ..evidence import Evidence
 from ..findings import Finding
-from ..repairs import without_last
+from ..repairs import without
 
 _SUM = 1e-2  # by how much probabilities may miss 1: those of half precision do
 _SAME = 1e-4  # of the loss
@@ -48,8 +48,10 @@ def squashed_twice(evidence: Evidence) -> Finding | None:
 
 def _finding(evidence: Evidence, text: str, measured: float, remedy: str, severity: str) -> Finding:
     last = evidence.rows[-1] if evidence.rows else None
-    is_layer = last is not None and last.kind in ("Softmax", "Sigmoid")
-    repairs = (without_last,) if is_layer and not isnan(measured) else ()
+    # A layer that does nothing else; one that is called elsewhere too, or a function, has to be taken out by hand.
+    calls = [each for each in evidence.rows if last is not None and each.name == last.name]
+    is_layer = last is not None and last.kind in ("Softmax", "Sigmoid") and last.name in evidence.modules
+    repairs = (without(last.name),) if last and is_layer and len(calls) == 1 and not isnan(measured) else ()
     return Finding("squashed_twice", last.label if last else "", text, remedy, measured, 0.0, severity, repairs)
 
 

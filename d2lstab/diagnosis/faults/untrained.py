@@ -8,9 +8,9 @@ from torch import Tensor
 from ...randomness import seeded
 from ...recording.statistics import norm
 from ..evidence import Evidence
-from ..examination import loss_now, strangers_now
 from ..expectation import LAYERS
 from ..findings import Finding
+from ..look import loss_now, strangers_now
 
 _CHANGE, _LEAST = 0.3, 1e-5  # of the weights, and of the loss
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..containers import each_tensor, is_plain, values_in
-from ..randomness import seed_streams, streams_kept
-from ..recording.modules import wrapped
+from .containers import each_tensor, is_plain, values_in
+from .randomness import seed_streams, streams_kept
+from .recording.modules import wrapped
 
 _CONTAINERS = (dict, list, set, deque, tuple)
 _MOST_LOOKED_INTO = 10_000  # entries: a list of so many is data, and its entries are not looked into

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..borrowing import reseed
 from ..containers import each_tensor, tensors_in
 from ..recording import Signals, record
 from ..recording.statistics import dense
 from .attention import Gaze, gazes_of
-from .borrowing import reseed
 from .subject import Subject, floating, fresh_inputs, passed
 
 _MOVING = (
@@ -33,6 +33,7 @@ class Look:
     gazes: list[Gaze] = field(default_factory=list)  # one for each call of attention
     maker: str = ""  # the operation that made the first floating output, what only moves entries left out
     strangers: tuple[Tensor, ...] = ()  # trained tensors behind the outputs that are no parameters of the model
+    derives: bool = False  # whether the model differentiates something itself, as those of physics do
 
 
 def examine(subject: Subject) -> Look:
@@ -59,11 +60,12 @@ def _look(subject: Subject) -> Look:
             if not any(bool(each.isnan().any()) for each in tensors_in(told) if each.is_floating_point()):
                 raise
             # Some losses refuse NaN: then they are not what is wrong.
-            return Look(floating(outputs), told, nan, signals, {}, gazes.found, maker, strangers)
+            return Look(floating(outputs), told, nan, signals, {}, gazes.found, maker, strangers, gazes.derives)
         named = {name: each for name, each in subject.model.named_parameters() if each.requires_grad}
         found = gradients_of(subject, loss, [*named.values(), *leaves])
     gradients = {name: None if each is None else dense(each) for name, each in zip(named, found)}
-    return Look(floating(outputs), told, float(loss.detach()), signals, gradients, gazes.found, maker, strangers)
+    made = floating(outputs), told, float(loss.detach()), signals, gradients, gazes.found, maker, strangers
+    return Look(*made, gazes.derives)
 
 
 def behind(outputs: Any, known: Iterable[Tensor]) -> tuple[str, tuple[Tensor, ...]]:

@@ -12,19 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .activations import Activation
-from .arguments import available_device, seed_list, whole_numbers
-from .datasets import Dataset
-from .initializers import lecun_normal_, normal_
-from .networks import mlp
-from .plotting import Axes, line_with_band, new_axes
-from .processes import bar_hidden, shared
-from .randomness import seeded
-from .results import Result
-from .signatures import checked
-from .training import train
-
-__all__ = ["TrainabilityMap", "trainability_map"]
+from ..activations import Activation
+from ..arguments import available_device, seed_list, whole_numbers
+from ..datasets import Dataset
+from ..initializers import lecun_normal_, normal_
+from ..networks import mlp
+from ..plotting import Axes, line_with_band, new_axes
+from ..processes import bar_hidden, shared
+from ..randomness import seeded
+from ..results import Result
+from ..signatures import checked
+from ..training import train
 
 _STACK = 16  # networks that train together: not more with fewer processes, for a network's rounding hangs on its stack
 
