@@ -16,7 +16,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 export NVIDIA_TF32_OVERRIDE ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test matrix notebooks experiments bench lint update clean
+.PHONY: help lab test matrix notebooks experiments bench strangers lint update clean
 
 help: ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ experiments: $(BOOT) ## calculate what is stored in experiments/; ARGS="optimize
 bench: $(BOOT) ## print what the package costs, in one table of ratios, and how often it predicts training
 	$(UV) run --group bench python -m benchmarks
 	$(UV) run python -m benchmarks.trainability
+
+strangers: $(BOOT) ## diagnose, repair and watch some 250 models that others wrote; ARGS="keras LSTM" chooses by name
+	$(UV) run --group strangers python -m benchmarks.strangers $(ARGS)
 
 lint: $(BOOT) ## check the style and the types of the code
 	$(UV) run ruff check

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .containers import each_tensor, is_plain, values_in
 from .randomness import seed_streams, streams_kept
-from .recording.modules import wrapped
+from .recording.modules import named_modules, wrapped
 
 _CONTAINERS = (dict, list, set, deque, tuple)
 _MOST_LOOKED_INTO = 10_000  # entries: a list of so many is data, and its entries are not looked into
@@ -33,7 +33,7 @@ def borrowed(*modules: nn.Module) -> Iterator[None]:
     Whatever happens inside, the modules have afterwards every attribute that they had, the very objects with the
     values they had, and no others; random streams go on where they were.
     """
-    everything = list({id(module): module for each in modules for module in each.modules()}.values())
+    everything = list({id(module): module for each in modules for module in (*each.modules(), *_held(each))}.values())
     before = [
         (module, dict(module.__dict__), [(each, _entries(each)) for each in _holders(module)]) for module in everything
     ]
@@ -51,6 +51,11 @@ def borrowed(*modules: nn.Module) -> Iterator[None]:
                 _give_back(module, attributes, holders)
             for generator, state in generators:
                 generator.set_state(state)
+
+
+def _held(model: nn.Module) -> Iterator[nn.Module]:
+    """The modules that it holds without having registered them, as those of Keras do."""
+    return (module for _, module in named_modules(model))
 
 
 def reseed(model: nn.Module) -> None:

@@ -37,7 +37,7 @@ def picture(value: Any, depth: int = _DEEPEST) -> Any:
     inside = getattr(value, "__dict__", None)
     if inside is None or callable(value) or type(value).__module__.startswith(("torch", "numpy")):
         return id(value)
-    return id(value), picture(dict(inside), depth - 1)[1]
+    return id(value), [(key, picture(each, depth - 1)) for key, each in inside.items()]
 
 
 def world(model: nn.Module) -> list:

@@ -66,8 +66,8 @@ def diagnosed(subject: Subject) -> Diagnosis:
     findings = ranked([weighed(finding, evidence) for finding in found(RULES, evidence)])
     if all(each.fault in BESIDE for each in findings):
         findings = ranked(list(islice(found(LAST_RULES, evidence), 1)) + findings)
-    expected = expected_moments(evidence.rows, evidence.modules, evidence.input_moment)
-    gradients = expected_gradients(evidence.rows, evidence.modules, expected)
+    expected = expected_moments(evidence.rows, evidence.layers, evidence.input_moment)
+    gradients = expected_gradients(evidence.rows, evidence.layers, expected)
     return Diagnosis(
         tuple(findings),
         evidence.trainability,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..containers import tensors_in
 from ..recording import SignalRow
+from ..recording.keras import as_torch
 from ..recording.modules import named_modules
 from ..recording.statistics import norm
 from ..trainability.forecast import Trainability
@@ -95,7 +96,7 @@ class Evidence:
 
     def _multiplications(self, row: SignalRow) -> float:
         """What a layer's call costs, on the way forward; 0 where it is little, or not known."""
-        module = self.modules.get(row.name)
+        module = self.layers.get(row.name)
         if isinstance(module, LAYERS):
             return prod(row.shape) * module.weight[0].numel()
         if isinstance(module, nn.RNNBase):
@@ -151,6 +152,11 @@ class Evidence:
     def modules(self) -> dict[str, nn.Module]:
         """The modules by the names that rows have."""
         return dict(named_modules(self.subject.model))
+
+    @cached_property
+    def layers(self) -> dict[str, nn.Module]:
+        """The same for theory: those of Keras as what they are in torch."""
+        return {name: as_torch(module) for name, module in self.modules.items()}
 
 
 def after_small_steps(subject: Subject, look: Look) -> Look:

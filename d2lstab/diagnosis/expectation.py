@@ -45,7 +45,7 @@ def scales(evidence) -> tuple[str, list[tuple[str, float, int, float]]]:
     kind = kinds.most_common(1)[0][0] if kinds else "a linear network"
     layers = []
     for row in evidence.rows:
-        module = evidence.modules.get(row.name)
+        module = evidence.layers.get(row.name)
         if isinstance(module, LAYERS) and row.call == 1 and module.weight.numel() > 1:
             std, fan_in = sqrt(mean_square(module.weight)), fans(module).fan_in
             layers.append((row.label, std, fan_in, std * sqrt(fan_in) / critical_scale(kind)))

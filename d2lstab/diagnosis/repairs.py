@@ -11,6 +11,8 @@ from torch import Generator, Tensor, nn
 from ..initializers import fans, he_normal_, initialize_
 from ..randomness import seeded
 from ..recording.functional import BENDING, RECTIFIERS
+from ..recording.keras import as_torch
+from ..recording.modules import named_modules
 from .expectation import critical_gain
 
 Repair = Callable[[nn.Module, int], nn.Module]
@@ -48,8 +50,10 @@ def reinitialized(model: nn.Module, seed: int = 0) -> nn.Module:
     def draw(weight: Tensor, *, generator: Generator | None) -> Tensor:
         return he_normal_(weight, gain=gain, generator=generator)
 
-    if any(isinstance(module, _WITH_WEIGHTS) for module in model.modules()):
-        initialize_(model, draw, seed=seed)
+    layers = [as_torch(module) for _, module in named_modules(model)]  # of Keras, with the same memory
+    layers = [layer for layer in layers if isinstance(layer, _WITH_WEIGHTS)]
+    if layers:
+        initialize_(nn.ModuleList(layers), draw, seed=seed)
     generator = seeded(seed)
     for module in model.modules():
         if isinstance(module, nn.RNNBase):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..borrowing import borrowed
 from ..plotting import Axes, alt_text, theory_line
 from ..recording import SignalRow, Signals
 from ..recording.signals import plain
@@ -166,9 +167,9 @@ class Diagnosis(Result):
 
     def _with(self, subject: Subject, repair: Callable[[nn.Module, int], nn.Module], seed: int) -> "Repair":
         assert self.again is not None
-        copies: dict[int, Any] = {}
-        copied = copy.deepcopy(subject.model, copies)
-        own = {id(each): copies[id(each)] for each in subject.model.parameters()}
+        with borrowed(subject.model):  # some models change while they are copied
+            copied = copy.deepcopy(subject.model)
+        own = {id(old): new for old, new in zip(subject.model.parameters(), copied.parameters())}
         model, optimizer = repair(copied, seed), None
         if subject.optimizer is not None:
             optimizer = private_optimizer(subject.optimizer, own)

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from .keras import layers_in, of_keras
+
 _WIDTH_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
 
 
@@ -26,8 +28,15 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             continue
         yield name, module
         prefix = f"{name}." if name else ""
-        children = [(prefix + key, child) for key, child in module._modules.items() if child is not None]
-        waiting += reversed(children)
+        waiting += reversed([(prefix + key, child) for key, child in children_of(module)])
+
+
+def children_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules inside this one by name: those that are registered, and of Keras those that its layers hold."""
+    if not of_keras(module):
+        return [(key, child) for key, child in module._modules.items() if child is not None]
+    foreign = [(key, each) for key, each in module._modules.items() if each is not None and not of_keras(each)]
+    return layers_in(module) + [(key, each) for key, each in foreign if not isinstance(each, nn.ParameterDict)]
 
 
 def wrapped(module: nn.Module) -> nn.Module | None:
@@ -49,7 +58,7 @@ def is_layer(name: str, module: nn.Module, kinds: type | tuple[type, ...] | None
 
 
 def is_leaf(module: nn.Module) -> bool:
-    return not module._modules or not any(child is not None for child in module._modules.values())
+    return not module._modules or not children_of(module)
 
 
 def calls_functions(module: nn.Module) -> bool:
@@ -62,7 +71,7 @@ def calls_functions(module: nn.Module) -> bool:
 
 def axis_of_units(module: nn.Module, axes: int) -> int | None:
     """Which of so many axes of a weight layer's output is the one of units; None for other layers."""
-    if isinstance(module, _WIDTH_LAST):
+    if isinstance(module, _WIDTH_LAST) or of_keras(module):
         return -1
     return 1 if module._parameters.get("weight") is not None and axes > 1 else None
 

@@ -1,16 +1,19 @@
 """Hooks that measure and leave nothing behind."""
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from math import nan
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..containers import tensors_in
 from ..signatures import checked
 from .functional import BENDING, FunctionCalls, limits_of, unseen
+from .keras import inner_activation
 from .modules import axis_of_units, calls_functions, check_kinds, eager, in_backward, is_layer, is_leaf, named_modules
 from .signals import Entry, Signals
 from .statistics import add_gradient, extremes, flat_entries, measurable, norm, norms_along, pair_difference
@@ -67,6 +70,8 @@ class Recorder:
         self.axis_of: dict[int, int] = {}  # the axis of units, by number of axes, as the last weight layer had it
         self.made: dict[int, tuple] = {}  # by the id of an output: a weak reference to it, and its place on the tape
         self.before: dict[str, Tensor | dict | None] = {}  # measured on the input of the layer that is being called
+        self.inner: list[tuple[nn.Module, Any]] = []  # layers with an activation inside that we stand in for
+        self.arguments: tuple = ()  # of the layer that is being called
         if full:
             for kind in BENDING:  # once, and before the pass: checkpointing counts what is saved inside of it
                 limits_of(kind)
@@ -83,6 +88,10 @@ class Recorder:
             if entered:
                 before = self._entrance(name, layer, opaque, measured)
                 self.handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+            inner = inner_activation(module) if layer and kinds is None else None
+            if inner is not None:
+                self.inner.append((module, inner))
+                module.__dict__["activation"] = self._before_activation(name, module, inner)
             if entered or layer:
                 after = unseen(partial(self._leave, name, layer, opaque))
                 self.handles.append(module.register_forward_hook(after, always_call=entered))
@@ -100,8 +109,22 @@ class Recorder:
 
         return entered
 
+    def _before_activation(self, name: str, layer: nn.Module, activation: Callable[..., Any]):
+        """The activation inside a layer, before which the layer's row is made: it is then a call of its own."""
+
+        def called(z: Tensor, *arguments: Any, **keywords: Any) -> Any:
+            if not in_backward():
+                with torch._C.DisableTorchFunction():
+                    self.measure(name, type(layer).__name__, [z], self.before, self.arguments)
+                self.before = {"told": None}
+            return activation(z, *arguments, **keywords)
+
+        return called
+
     def close(self) -> None:
         self.let_go()
+        for module, activation in self.inner:
+            module.__dict__["activation"] = activation
         for handle in self.handles:
             handle.remove()
 
@@ -120,7 +143,7 @@ class Recorder:
             self.batch = next((len(each) for each in inputs if each.dim()), None)
         self.path.append(name)
         self.inside += opaque
-        self.before = {}
+        self.before, self.arguments = {}, arguments
         if not layer or not inputs or in_backward():
             return
         if self.full:
@@ -138,7 +161,7 @@ class Recorder:
             self.batch = None
         before, self.before = self.before, {}
         found = tensors_in(output) if layer else []
-        if not found:
+        if not found or "told" in before:
             return
         if in_backward():
             self._recomputed(name, found)

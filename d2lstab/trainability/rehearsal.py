@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..containers import each_tensor, tensors_in
 from ..randomness import seeded
+from ..recording.keras import of_keras, stateless
 from ..recording.statistics import dense
 
 _CODE = 10  # numbers in the code that a network without targets is taught to give each sample
@@ -50,7 +51,8 @@ class Rehearsal:
     def outputs(self, learning: _Numbers, other: _Numbers) -> Any:
         """What the network makes of the samples with these numbers in place of its own."""
         arguments, keywords = each_tensor(Tensor.clone, (self.arguments, self.keywords))  # some work in place
-        return functional_call(self.model, learning | other, arguments, keywords)
+        call = stateless if of_keras(self.model) else functional_call
+        return call(self.model, learning | other, arguments, keywords)
 
     def part(self, samples: int) -> "Rehearsal":
         """The same with so many samples, evenly spread, for batches come sorted too."""

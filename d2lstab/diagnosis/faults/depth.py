@@ -85,7 +85,8 @@ def vanishing(evidence: Evidence) -> Finding | None:
     rows = [row for row in evidence.seen_again if not isnan(row.moment)]
     if evidence.spread < _LEAST_SPREAD:
         return _lost(evidence, rows)
-    felt = evidence.sensitivity(rows[0]) if rows else nan
+    # Of a layer that is called again and again, as in a loop over time, one call is enough.
+    felt = max((evidence.sensitivity(row) for row in rows if row.name == rows[0].name), default=nan)
     if felt < _LEAST_SENSITIVITY and not _only_the_head(evidence, rows):
         measured, remedy = scale_advice(evidence)
         return Finding(
