@@ -397,6 +397,13 @@ def test_records_are_thinned_out_when_there_are_too_many():
     assert {b - a for a, b in pairwise(steps)} == {monitor.every} == {16}
 
 
+@pytest.mark.parametrize(("steps", "kept"), [(4, [1, 2, 3, 4]), (5, [1, 3, 5]), (8, [1, 3, 5, 7]), (9, [1, 5, 9])])
+def test_step_one_and_every_second_of_the_records_stay_when_one_is_too_many(steps, kept):
+    model = network(1)
+    monitor = watched(model, SGD(model.parameters(), 0.1), steps, every=1, most=4)
+    assert monitor.signals.steps.tolist() == kept
+
+
 def test_a_resumed_run_goes_on_where_its_checkpoint_was(tmp_path):
     model, twin = network(), network()
     whole = watched(model, SGD(model.parameters(), 0.01), 12, every=3, before=switch_off(model, 1))
