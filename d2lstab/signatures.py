@@ -136,7 +136,7 @@ def _fault_of(value: Any, kind: Any, inner: tuple) -> tuple[type[Exception], str
         return None if callable(value) else (TypeError, "a function")
     if not isinstance(kind, type):
         return None
-    scalar = isinstance(value, Tensor) and not value.dim()  # which cannot be gone through
+    scalar = getattr(value, "ndim", None) == 0  # a tensor or an array that cannot be gone through
     if isinstance(value, _TEXT) or not isinstance(value, kind) or (scalar and kind in _COLLECTIONS):
         return TypeError, _NAMES.get(kind, f"a {kind.__name__}")
     inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
