@@ -127,20 +127,14 @@ def tests_of(path: Path) -> list[str]:
 
 
 def run(tests: list[str], log: str) -> None:
-    """Runs tests in a process of their own, which ends with pytest's status."""
+    """Runs files of tests one after the other, in a process of their own, which ends with pytest's first bad status."""
     import pytest
 
+    options = ["-x", "-q", "-p", "no:nbval", "-p", "no:cacheprovider", "-o", "addopts="]
+    options += ["-W", "ignore:Module already imported", "-m", "not long", "-k", "not threshold_that_moves"]
     with open(log, "w") as file, redirect_stdout(file), redirect_stderr(file):
-        options = ["-x", "-q", "-p", "no:nbval", "-p", "no:cacheprovider", "-o", "addopts="]
-        options += [
-            "-W",
-            "ignore:Module already imported",
-            "-m",
-            "not long and not slow",
-            "-k",
-            "not threshold_that_moves",
-        ]
-        status = pytest.main([*options, *tests])
+        statuses = (int(pytest.main([*options, each])) for each in tests)
+        status = next((each for each in statuses if each), 0)
         file.flush()
     os._exit(status)
 
