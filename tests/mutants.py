@@ -87,7 +87,20 @@ SLOW_TO_IMPORT = (
     "torch torch.utils.flop_counter torchvision matplotlib.pyplot hypothesis sklearn.datasets tqdm.auto".split()
 )
 # Mutants that mean the same, by their file and the line that they make, and why.
-EQUIVALENT: dict[tuple[str, str], str] = {}
+EQUIVALENT = {
+    (f"d2lstab/{path}", line): reason
+    for path, line, reason in (
+        ("diagnosis/subject.py", "if not targets.is_floating_point() and output.dim() >= 2 and targets.shape == "
+         "output[:, 0].shape:", "of two axes the condition above it says the same, and comes first"),
+        ("mean_field/quadrature.py", "pieces = [_moments(f, piece, panels, _PANELS[ -1]) for piece in flat.split(CHUNK)]",
+         "begins with the finest panels, to which it would come: as right, and slower"),
+        ("monitoring/signals.py", "ax.set_ylim(seen[0] - 3.5, seen[-1] + 2.5)", "the margin of a picture"),
+        ("propagation/layers.py", "_WEIGHTS = 3**25  # that are held at once: 128 MiB in float32",
+         "how many are held at once changes no result"),
+        ("recording/signals.py", "heights = [log10(value) if 0 < (value := getattr(row, name)) <= torch.inf else nan for "
+         "row in rows]", "a line through infinity is not drawn, nor is one through NaN"),
+    )
+}  # fmt: skip
 
 
 def mutations() -> Iterator[MutationSpec]:

@@ -577,10 +577,10 @@ def forgotten(number: int = 40, reach: int = 39, least: float = 0.0) -> Finding 
     return through_time(*[least**2] * reach, *[1.0] * (number - reach), felt=1.0, rule_="forgetting")
 
 
-def over_time(growth: float) -> list[Finding]:
-    """A recurrent weight that is felt so many times as much as the outputs of its layer."""
-    known = evidence(row("RNN", "rnn"), modules={"rnn": nn.RNN(1, 1)})
-    return INSIDE["_over_time"](known, {"rnn.weight_hh_l0": (growth, 1.0)})
+def over_time(growth: float, gradient: float = 1.0, layer: str = "rnn") -> list[Finding]:
+    """A recurrent weight that is felt so much, and the outputs of its layer as their gradient is."""
+    known = evidence(row("RNN", "rnn", gradient=gradient), modules={"rnn": nn.RNN(1, 1)})
+    return INSIDE["_over_time"](known, {f"{layer}.weight_hh_l0": (growth, 1.0)})
 
 
 CASES |= {
@@ -590,6 +590,8 @@ CASES |= {
     "half of the steps are forgotten": Case(lambda reach: forgotten(40, reach), 19, 20),
     "early steps are forgotten": Case(lambda least: forgotten(least=least), 1.1e-4, 0.9e-4),
     "a recurrent weight is felt": Case(over_time, 95, 105),
+    "it is compared with outputs that are felt": Case(lambda gradient: over_time(1e6, gradient), 0.0, 1.0),
+    "it is compared with those of its layer": Case(lambda layer: over_time(1e6, layer=layer), "other", "rnn"),
 }
 
 # Untrained
