@@ -86,21 +86,20 @@ BEARING = {
 SLOW_TO_IMPORT = (
     "torch torch.utils.flop_counter torchvision matplotlib.pyplot hypothesis sklearn.datasets tqdm.auto".split()
 )
-# Mutants that mean the same, by their file and the line that they make, and why.
+# Mutants that mean the same, by the beginning of the line that they make, and why.
 EQUIVALENT = {
-    (f"d2lstab/{path}", line): reason
-    for path, line, reason in (
-        ("diagnosis/subject.py", "if not targets.is_floating_point() and output.dim() >= 2 and targets.shape == "
-         "output[:, 0].shape:", "of two axes the condition above it says the same, and comes first"),
-        ("mean_field/quadrature.py", "pieces = [_moments(f, piece, panels, _PANELS[ -1]) for piece in flat.split(CHUNK)]",
-         "begins with the finest panels, to which it would come: as right, and slower"),
-        ("monitoring/signals.py", "ax.set_ylim(seen[0] - 3.5, seen[-1] + 2.5)", "the margin of a picture"),
-        ("propagation/layers.py", "_WEIGHTS = 3**25  # that are held at once: 128 MiB in float32",
-         "how many are held at once changes no result"),
-        ("recording/signals.py", "heights = [log10(value) if 0 < (value := getattr(row, name)) <= torch.inf else nan for "
-         "row in rows]", "a line through infinity is not drawn, nor is one through NaN"),
-    )
-}  # fmt: skip
+    "diagnosis/subject.py: if not targets.is_floating_point() and output.dim() >= 2 and": (
+        "of two axes the condition above it says the same, and comes first"
+    ),
+    "mean_field/quadrature.py: pieces = [_moments(f, piece, panels, _PANELS[ -1])": (
+        "begins with the finest panels, to which it would come: as right, and slower"
+    ),
+    "monitoring/signals.py: ax.set_ylim(seen[0] - 3.5, seen[-1] + 2.5)": "the margin of a picture",
+    "propagation/layers.py: _WEIGHTS = 3**25": "how many are held at once changes no result",
+    "recording/signals.py: heights = [log10(value) if 0 < (value := getattr(row, name)) <= torch.inf": (
+        "a line through infinity is not drawn, nor is one through NaN"
+    ),
+}
 
 
 def mutations() -> Iterator[MutationSpec]:
@@ -119,24 +118,27 @@ def mutations() -> Iterator[MutationSpec]:
 def drawn(number: int, seed: int, only: str) -> list[MutationSpec]:
     """Mutations at so many different places, each place as likely as any other, and one of the mutations there.
 
-    The order is that of a hash of the line, so that most stay what they were when the package changes elsewhere.
+    The order is that of a hash of the line and the next, so that most stay what they were when the package changes elsewhere.
     """
     order: dict[tuple, tuple[bytes, MutationSpec]] = {}
     for each in mutations():
         if str(each.module_path).startswith(only):
             row, column = each.start_pos
-            line = each.module_path.read_text().splitlines()[row - 1]
-            place = blake2b(f"{seed} {each.module_path} {line} {column}".encode()).digest()
+            lines = each.module_path.read_text().splitlines()[row - 1 : row + 1]  # many decorators are alike
+            place = blake2b(f"{seed} {each.module_path} {lines} {column}".encode()).digest()
             kind = blake2b(place + f"{each.operator_name} {each.occurrence}".encode()).digest()
             found = order.get((place, row), (kind, each))
             order[place, row] = min(found, (kind, each), key=lambda pair: pair[0])
     return [order[place][1] for place in sorted(order)[:number]]
 
 
-def tests_of(path: Path) -> list[str]:
-    module = path.relative_to("d2lstab").with_suffix("").as_posix()
+def tests_of(mutation: MutationSpec) -> list[str]:
+    module = mutation.module_path.relative_to("d2lstab").with_suffix("").as_posix()
     names = max((each for each in BEARING if module.startswith(each)), key=len, default=None)
-    return [f"tests/test_{each}.py" for each in (BEARING[names].split() if names else ["import", "arguments"])]
+    bearing = BEARING[names].split() if names else ["import", "arguments"]
+    if mutation.operator_name == "core/RemoveDecorator":
+        bearing += ["signatures"]  # what the decorator of public functions is for
+    return [f"tests/test_{each}.py" for each in bearing]
 
 
 def run(tests: list[str], log: str) -> None:
@@ -172,6 +174,28 @@ def change(before: str, after: str | None) -> list[str]:
     return [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
 
 
+def reason(path: Path, lines: list[str]) -> str:
+    """Why a mutant means the same; empty where it does not."""
+    made = f"{path.relative_to('d2lstab')}: {''.join(lines[-1:]).removeprefix('+').strip()}"
+    return next((why for beginning, why in EQUIVALENT.items() if made.startswith(beginning)), "")
+
+
+def judge_all(mutants: list[MutationSpec], log: str, limit: float) -> Counter:
+    """How many were killed, survived and mean the same; prints each, and what no test noticed."""
+    started, counts = perf_counter(), Counter()
+    for number, each in enumerate(mutants, start=1):
+        with use_mutation(each.module_path, get_operator(each.operator_name)(), each.occurrence) as (before, after):
+            lines = change(before, after)
+            why = reason(each.module_path, lines)
+            fate = "equivalent" if why else judged(tests_of(each), log, limit)
+        counts[fate] += 1
+        place = f"{each.module_path}:{each.start_pos[0]}"
+        print(f"{number:4} {fate:10} {perf_counter() - started:6.0f} s  {place}", flush=True)
+        if fate != "killed":
+            print(*(f"        {line}" for line in [*lines, why] if line), sep="\n", flush=True)
+    return counts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--number", type=int, default=200)
@@ -180,36 +204,21 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for the tests of one mutant")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "copy"
-        left_out = shutil.ignore_patterns(".*", "__pycache__", "*.ipynb")
-        shutil.copytree(ROOT, copy, ignore=left_out)
+        copy, log = Path(folder) / "copy", f"{folder}/log"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "*.ipynb"))
         os.chdir(copy)
         sys.path.insert(0, str(copy))
         os.environ["PYTHONPATH"] = str(copy)  # of the processes that tests start
         for name in SLOW_TO_IMPORT:  # the tests' processes have them at once
             import_module(name)
-        started, counts = perf_counter(), Counter()
         mutants = drawn(given.number, given.seed, given.only)
-        everything = dict.fromkeys(name for each in mutants for name in tests_of(each.module_path))
-        if judged(list(everything), f"{folder}/log", 10 * given.limit) != "survived":
-            sys.exit("tests fail without any change:\n" + Path(f"{folder}/log").read_text()[-3000:])
-        print(
-            f"{len(everything)} files of tests pass without a change, in {perf_counter() - started:.0f} s", flush=True
-        )
-        for number, mutation in enumerate(mutants, start=1):
-            operator = get_operator(mutation.operator_name)()
-            with use_mutation(mutation.module_path, operator, mutation.occurrence) as (before, after):
-                lines = change(before, after)
-                reason = EQUIVALENT.get((str(mutation.module_path), "".join(lines[-1:]).removeprefix("+").strip()))
-                fate = "equivalent" if reason else judged(tests_of(mutation.module_path), f"{folder}/log", given.limit)
-            counts[fate] += 1
-            seconds = perf_counter() - started
-            print(f"{number:4} {fate:10} {seconds:6.0f} s  {mutation.module_path}:{mutation.start_pos[0]}", flush=True)
-            if fate != "killed":
-                print(*(f"        {line}" for line in [*lines, *([reason] if reason else [])]), sep="\n", flush=True)
-    judged_all = counts["killed"] + counts["survived"]
+        everything = list(dict.fromkeys(name for each in mutants for name in tests_of(each)))
+        if judged(everything, log, 10 * given.limit) != "survived":
+            sys.exit("tests fail without any change:\n" + Path(log).read_text()[-3000:])
+        counts = judge_all(mutants, log, given.limit)
     told = ", ".join(f"{count} {fate}" for fate, count in counts.items())
-    print(f"{told}: {counts['killed'] / max(1, judged_all):.1%} of those that mean something else were noticed")
+    rate = counts["killed"] / max(1, counts["killed"] + counts["survived"])
+    print(f"{told}: {rate:.1%} of those that mean something else were noticed")
 
 
 if __name__ == "__main__":

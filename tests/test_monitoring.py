@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from d2lstab import Monitor, he_normal_, mlp, record
 from d2lstab.datasets import digits
+from d2lstab.monitoring.calls import together
 from tests.architectures import ARCHITECTURES, Shared, build
 
 DATA = digits()
@@ -220,6 +221,12 @@ def test_accumulated_gradients_make_one_record_of_the_whole_batch():
     for name in ("moment", "gradient", "dead", "largest", "gradient_norm", "update_norm"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-4, atol=1e-9)
     assert (whole.dead > 0).any()
+
+
+def test_the_reach_over_two_batches_is_the_larger_one_where_both_are_known_and_of_one_width():
+    one, two = torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0.0, 2.0, 4.0])
+    assert together(one, two).tolist() == [1, 2, 4]
+    assert together(one, None) is together(None, two) is together(None, None) is together(one, two[:2]) is None
 
 
 def test_each_call_of_a_shared_layer_has_a_column_of_its_own():
