@@ -137,7 +137,7 @@ def tests_of(mutation: MutationSpec) -> list[str]:
     names = max((each for each in BEARING if module.startswith(each)), key=len, default=None)
     bearing = BEARING[names].split() if names else ["import", "arguments"]
     if mutation.operator_name == "core/RemoveDecorator":
-        bearing += ["signatures"]  # what the decorator of public functions is for
+        bearing += ["hurried_calls"]  # what the decorator of public functions is for
     return [f"tests/test_{each}.py" for each in bearing]
 
 

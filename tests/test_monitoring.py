@@ -3,6 +3,7 @@
 import json
 import random
 from itertools import pairwise
+from math import nan
 
 import matplotlib.pyplot as plt
 import pytest
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from d2lstab import Monitor, he_normal_, mlp, record
 from d2lstab.datasets import digits
 from d2lstab.monitoring.calls import together
+from d2lstab.monitoring.weights import norms
 from tests.architectures import ARCHITECTURES, Shared, build
 
 DATA = digits()
@@ -227,6 +229,12 @@ def test_the_reach_over_two_batches_is_the_larger_one_where_both_are_known_and_o
     one, two = torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0.0, 2.0, 4.0])
     assert together(one, two).tolist() == [1, 2, 4]
     assert together(one, None) is together(None, two) is together(None, None) is together(one, two[:2]) is None
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-10, 1.0, 1e10, 1e30])
+def test_norms_are_right_where_squares_do_not_fit_float32(size):
+    given = [torch.full((2, 2), size), None, torch.full((9,), size, dtype=torch.float64).to_sparse()]
+    assert norms(given) == pytest.approx([2 * size, nan, 3 * size], rel=1e-6, nan_ok=True)
 
 
 def test_each_call_of_a_shared_layer_has_a_column_of_its_own():

@@ -299,10 +299,21 @@ def scaled(*ratios: float) -> dict[str, Any]:
     return {"rows": seen, "modules": modules}
 
 
-def strayed(between: float = 1.0, drift: float = 0.0) -> bool:
+class Still(nn.Module):
+    """Outputs that differ between samples, whatever the inputs are."""
+
+    def __init__(self, outputs: Tensor):
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, _: Tensor) -> Tensor:
+        return self.outputs
+
+
+def strayed(between: float = 1.0, drift: float = 0.0, moves: bool = True) -> bool:
     """Whether chaos can be measured where so much of the outputs differs, and they drift so much by themselves."""
     x = 2 + between * torch.tensor([[1.0], [-1.0], [1.0], [-1.0]], dtype=torch.float64)
-    subject = evidence(inputs=x).subject
+    subject = evidence(inputs=x, model=nn.Identity() if moves else Still(x)).subject
     return INSIDE["strayed"](subject, x + drift) == INSIDE["strayed"](subject, x + drift)  # it is no NaN
 
 
@@ -316,6 +327,7 @@ CASES |= {
     "chaos stops it": Case(lambda trains: severe(rule("chaotic", strayed=9, modules={}, trains=trains)), 0.52, 0.48),
     "samples differ enough to ask for chaos": Case(lambda between: strayed(between), 1.9e-3, 2.1e-3),
     "outputs drift too much to ask for chaos": Case(lambda drift: not strayed(drift=drift), 1.9e-4, 2.1e-4),
+    "outputs move with inputs": Case(lambda moves: strayed(moves=moves), False, True),
     "weights are below the critical scale": Case(
         lambda ratio: INSIDE["scale_advice"](evidence(**scaled(ratio)))[0], 0.82, 0.78
     ),
