@@ -47,6 +47,10 @@ CALLS = {
     "one gradient": (lambda: d2lstab.clip_by_norm_(torch.ones(3), 1.0), "gradients is one tensor"),
     "a figure for axes": (lambda: d2lstab.curve(torch.tanh).plot(plt.figure()), "ax is a Figure"),
     "a list for a matrix": (lambda: d2lstab.singular_values([[1.0]]), "matrix of type list"),
+    "the name of a function to tell": (lambda: d2lstab.Monitor(network(), tell="print"), "tell='print' of type str"),
+    "the name of an activation": (lambda: d2lstab.Layer(nn.Linear(3, 3), "relu"), "activation='relu' of type str"),
+    "nothing for a layer": (lambda: d2lstab.PreActivation(torch.relu, None), "linear=None of type NoneType"),
+    "a function for a branch": (lambda: d2lstab.Block(torch.relu), "branch of type builtin_function_or_method"),
     "nothing to claim": (lambda: d2lstab.claim("x", None, above=0), "a claim of None"),
 }  # fmt: skip
 
