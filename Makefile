@@ -16,7 +16,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 export NVIDIA_TF32_OVERRIDE ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test matrix notebooks experiments bench strangers lint update clean
+.PHONY: help lab test matrix mutants notebooks experiments bench strangers lint update clean
 
 help: ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ test: $(BOOT) ## run all tests, every cell of every chapter among them
 
 matrix: $(BOOT) ## run what calculates on every processor that this machine can be; ARGS="avx2/1 notebooks" chooses
 	$(UV) run python tests/matrix.py $(ARGS)
+
+mutants: $(BOOT) ## change the package 200 times at random and ask whether a test notices; ARGS="--only d2lstab/floats" chooses
+	$(UV) run --group mutants python -m tests.mutants $(ARGS)
 
 notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names some of them
 	$(UV) run python tests/execute_notebooks.py $(ARGS)

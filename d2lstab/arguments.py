@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Iterable
 from functools import partial
-from math import inf
+from math import inf, log10
 from numbers import Real
 from typing import Any, TypeGuard
 
@@ -70,9 +70,10 @@ def check_factory(name: str, given: object, *, makes: str = "network") -> None:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a real number: Python's, numpy's or a tensor of one entry, no bool and no text."""
+    """Whether a value is a real number: Python's, numpy's or a tensor of one entry that it has, no bool and no text."""
     if isinstance(value, torch.Tensor):
-        return value.numel() == 1 and not value.is_complex() and value.dtype != torch.bool
+        has_value = value.device.type != "meta"
+        return has_value and value.numel() == 1 and not value.is_complex() and value.dtype != torch.bool
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
@@ -114,5 +115,6 @@ def _whole_number(name: str, value: int, at_least: int) -> int:
             f"{name}={value!r} of type {type(value).__name__}\nexpected a whole number of at least {at_least}"
         )
     if at_least and number > _LARGEST:
-        raise ValueError(f"{name}={number:.3g}\nexpected a size that fits a computer, at most 2³¹ − 1")
+        power = log10(number)  # which a float holds, whatever the number
+        raise ValueError(f"{name}=1e{power:.0f} or so\nexpected a size that fits a computer, at most 2³¹ − 1")
     return number

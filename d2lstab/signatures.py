@@ -28,7 +28,8 @@ def checked(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
     """The function, which says of arguments that are not as annotated what was given and what is expected.
 
     What the function says of them itself comes first, as it knows more; but one that changes a tensor, which it takes
-    first and has an underscore for at the end of its name, is not begun. What the user's own code raises passes
+    first and has an underscore for at the end of its name, is not begun, and what a class is made of is compared even
+    where it is used only later. What the user's own code raises passes
     through, and so does a claim that is not so: neither is the arguments' fault.
     A number is no text and no bool; a tensor is dense, has numbers in it that are real, and is not on the meta device.
     What torch does not compute in a dtype is said in the same form.
@@ -36,14 +37,15 @@ def checked(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
     that the function does not know.
     """
     first = next(iter(inspect.signature(function).parameters.values()), None)
-    changes = function.__name__.endswith("_") and first is not None and first.annotation is Tensor
+    makes = function.__name__ == "__init__"
+    changes = not makes and function.__name__.endswith("_") and first is not None and first.annotation is Tensor
 
     @wraps(function)
     def guarded(*positional: Given.args, **named: Given.kwargs) -> Returned:
         if changes:
             _refuse(function, positional, named)
         try:
-            return function(*positional, **named)
+            made = function(*positional, **named)
         except AssertionError:
             raise
         except Exception as error:
@@ -57,6 +59,9 @@ def checked(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
             if expected is None:
                 raise
             raise ValueError(f"{_name(function)}: {str(error).splitlines()[0]}\nexpected {expected}") from error
+        if makes:
+            _refuse(function, positional, named)
+        return made
 
     return guarded
 
@@ -164,7 +169,7 @@ def _fault_of(value: Any, kind: Any, inner: tuple) -> tuple[type[Exception], str
         return None if callable(value) else (TypeError, "a function")
     if not isinstance(kind, type):
         return None
-    scalar = isinstance(value, Tensor) and not value.dim()  # which cannot be gone through
+    scalar = getattr(value, "ndim", None) == 0  # a tensor or an array that cannot be gone through
     if isinstance(value, _TEXT) or not isinstance(value, kind) or (scalar and kind in _COLLECTIONS):
         return TypeError, _NAMES.get(kind, f"a {kind.__name__}")
     inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()

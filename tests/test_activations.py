@@ -253,6 +253,8 @@ def test_what_cannot_be_called_is_refused(f):
         lambda z: z / z.norm(),
         lambda z: z - z.mean(),
         lambda z: z.cumsum(-1),
+        lambda z: z.relu() * z.relu().mean(),
+        lambda z: z.neg().relu() * z.neg().relu().mean(),
         lambda z: z.flip(0),
         lambda z: z * torch.arange(z.shape[-1]),
         lambda z: z.sum(),

@@ -7,13 +7,29 @@ import pytest
 import torch
 from torch.nn.functional import leaky_relu
 
-from d2lstab.arguments import available_device, floating_dtype, name_of, seed_list, whole_numbers
+from d2lstab.arguments import available_device, floating_dtype, is_number, name_of, seed_list, whole_numbers
 
 
 @pytest.mark.parametrize("bad", [0, -3, 1.5, "7", None, True, float("nan")])
 def test_a_size_that_is_no_whole_number_is_named(bad):
     with pytest.raises(ValueError, match=r"depth=.*\nexpected a whole number of at least 1"):
         whole_numbers(depth=bad)
+
+
+@pytest.mark.parametrize("huge", [2**31, 10**12, 10**400, 10**4000])
+def test_a_size_that_fits_no_computer_is_told_by_its_power_of_ten(huge):
+    power = {2**31: 9, 10**12: 12, 10**400: 400, 10**4000: 4000}[huge]
+    with pytest.raises(ValueError, match=rf"depth=1e{power} or so\nexpected a size that fits a computer"):
+        whole_numbers(depth=huge)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_one"),
+    [(1, True), (np.float32(0.5), True), (torch.ones(1, 1), True), (torch.ones(2), False), (True, False), (1j, False)]
+    + [(torch.ones((), device="meta"), False), (torch.ones((), dtype=torch.bool), False), ("1", False)],
+)
+def test_a_number_is_a_real_one_that_can_be_read(value, is_one):
+    assert is_number(value) is is_one
 
 
 def test_whole_numbers_of_other_libraries_are_taken():

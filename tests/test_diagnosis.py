@@ -4,7 +4,7 @@ import json
 import re
 from importlib import import_module
 from itertools import pairwise
-from math import log
+from math import log, nan
 from unittest.mock import patch
 
 import matplotlib.pyplot as plt
@@ -204,6 +204,19 @@ def test_a_low_forecast_without_a_fault_is_a_sentence_of_its_own():
     for odds, told in ((0.49, "healthy: no fault was seen, though"), (0.51, "healthy: nothing is wrong")):
         with patch.object(module, "trainability", lambda *_, odds=odds: Trainability(odds, 0.1)):
             assert told in repr(diagnose(model, inputs, targets))
+
+
+@pytest.mark.parametrize(
+    ("forecast", "told"),
+    [
+        (Trainability(0.49, 0.1), "likely to train: SGD 49%, Adam 10%"),
+        (Trainability(nan, 1.0), "likely to train: Adam 100%"),
+        (Trainability(nan, nan, note="too large"), "likely to train: not measured: too large"),
+    ],
+)
+def test_a_report_tells_the_forecast_that_was_made(forecast, told):
+    with patch.object(import_module("d2lstab.diagnosis.diagnose"), "trainability", lambda *_: forecast):
+        assert told in repr(diagnose(network(depth=2), X, Y))
 
 
 def test_a_loss_is_told_with_what_it_is_a_loss_of():

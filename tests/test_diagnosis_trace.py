@@ -2,9 +2,10 @@
 
 import copy
 import random
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,29 @@ def test_an_error_in_the_backward_pass_leaves_no_trace(name):
 
 def fail(error, *_):
     raise error("stop here")
+
+
+class Drawing(nn.Module):
+    """A layer that draws from every stream there is."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.linear(x) + torch.rand(3) + random.random() + np.random.random()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_every_stream_that_a_model_draws_from_goes_on_where_it_was(broken):
+    model = Drawing()
+    first = world(model)
+    model(torch.ones(4, 3))
+    before = world(model)
+    assert all(before[1][place] != first[1][place] for place in (0, 1, 3))
+    with pytest.raises(ValueError, match="stop here") if broken else nullcontext():
+        diagnose(model, torch.ones(4, 3), torch.zeros(4, 3), partial(fail, RuntimeError) if broken else None)
+    assert world(model) == before
 
 
 def test_a_loss_with_parameters_and_statistics_is_left_as_it_was():

@@ -304,6 +304,11 @@ def test_a_relative_error_is_infinite_where_nothing_is_right():
     assert relative_error(lambda x: x / 0 * 0, x, exact=lambda x: x)[2] == inf
 
 
+def test_formulas_of_different_shapes_are_not_compared():
+    with pytest.raises(ValueError, match=r"gives shape \(1,\), the exact formula \(3,\)\nexpected one shape"):
+        relative_error(lambda x: x[:1], torch.ones(3), exact=torch.exp)
+
+
 # Updates
 
 

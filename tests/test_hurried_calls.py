@@ -9,6 +9,7 @@ from torch import nn
 
 import d2lstab
 from d2lstab import digits, he_normal_, mlp
+from tests.small_calls import SMALL, call
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 DATA = digits()
@@ -46,6 +47,10 @@ CALLS = {
     "one gradient": (lambda: d2lstab.training.clip_by_norm_(torch.ones(3), 1.0), "gradients is one tensor"),
     "a figure for axes": (lambda: d2lstab.activations.curve(torch.tanh).plot(plt.figure()), "ax is a Figure"),
     "a list for a matrix": (lambda: d2lstab.jacobians.singular_values([[1.0]]), "matrix of type list"),
+    "the name of a function to tell": (lambda: d2lstab.Monitor(network(), tell="print"), "tell='print' of type str"),
+    "the name of an activation": (lambda: d2lstab.networks.Layer(nn.Linear(3, 3), "relu"), "activation='relu' of type str"),
+    "nothing for a layer": (lambda: d2lstab.networks.PreActivation(torch.relu, None), "linear=None of type NoneType"),
+    "a function for a branch": (lambda: d2lstab.networks.Block(torch.relu), "branch of type builtin_function_or_method"),
     "nothing to claim": (lambda: d2lstab.claim("x", None, above=0), "a claim of None"),
 }  # fmt: skip
 
@@ -63,3 +68,13 @@ def test_the_error_says_what_was_given_and_what_is_expected(call, told):
 def test_a_gain_by_name_is_told_what_a_gain_is():
     with pytest.raises(ValueError, match=r"gain='relu' .*\nexpected a finite number"):
         he_normal_(torch.ones(3, 3), gain="relu")
+
+
+BY_THEMSELVES = {"Dataset", "Patient", "diagnose"}  # these check what they are given in words of their own
+
+
+@pytest.mark.parametrize("name", sorted(SMALL.keys() - BY_THEMSELVES - {"record"}))  # which is called through another
+def test_whatever_is_offered_compares_what_it_is_given_with_its_annotations(name):
+    offered = call(name).function
+    assert hasattr(offered.__init__ if isinstance(offered, type) else offered, "__wrapped__")
+    plt.close("all")

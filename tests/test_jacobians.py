@@ -4,6 +4,7 @@ import math
 from functools import partial
 from math import sqrt
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -359,6 +360,7 @@ def test_on_a_gpu_the_answer_is_the_same_and_its_stream_is_not_moved():
 def test_modes_are_as_they_come_and_statistics_of_a_batch_are_refused():
     network, x = seeded_module(VECTORS[2]), x_of(4, 6)
     network.train()
+    network[2].p = 0.0  # else it may leave nothing of the first example, on which the others act
     with pytest.raises(ValueError, match=r"act on one another\nexpected .* eval mode, network.eval\(\)"):
         isometry(network, x)
     assert network.training
@@ -418,6 +420,12 @@ def test_chain_ends_in_the_identity_and_starts_with_the_whole_product():
         torch.testing.assert_close(product, expected)
     batched = chain([a.expand(7, 3, 2), b.expand(7, 4, 3)])
     assert [tuple(product.shape) for product in batched] == [(7, 4, 2), (7, 4, 3), (7, 4, 4)]
+
+
+@pytest.mark.parametrize("scalar", [torch.ones(()), np.ones(())])
+def test_a_scalar_is_no_list_of_jacobians(scalar):
+    with pytest.raises(TypeError, match="jacobians of .*\nexpected a list"):
+        chain(scalar)
 
 
 def test_chain_takes_any_iterable():

@@ -3,6 +3,7 @@
 import json
 import random
 from itertools import pairwise
+from math import nan
 
 import matplotlib.pyplot as plt
 import pytest
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 
 from d2lstab import Monitor, he_normal_, mlp, record
 from d2lstab.datasets import digits
+from d2lstab.monitoring.calls import together
+from d2lstab.monitoring.weights import norms
 from tests.architectures import ARCHITECTURES, Shared, build
 
 DATA = digits()
@@ -222,6 +225,18 @@ def test_accumulated_gradients_make_one_record_of_the_whole_batch():
     assert (whole.dead > 0).any()
 
 
+def test_the_reach_over_two_batches_is_the_larger_one_where_both_are_known_and_of_one_width():
+    one, two = torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0.0, 2.0, 4.0])
+    assert together(one, two).tolist() == [1, 2, 4]
+    assert together(one, None) is together(None, two) is together(None, None) is together(one, two[:2]) is None
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-10, 1.0, 1e10, 1e30])
+def test_norms_are_right_where_squares_do_not_fit_float32(size):
+    given = [torch.full((2, 2), size), None, torch.full((9,), size, dtype=torch.float64).to_sparse()]
+    assert norms(given) == pytest.approx([2 * size, nan, 3 * size], rel=1e-6, nan_ok=True)
+
+
 def test_each_call_of_a_shared_layer_has_a_column_of_its_own():
     model = Shared()
     optimizer = SGD(model.parameters(), 0.1)
@@ -395,6 +410,13 @@ def test_records_are_thinned_out_when_there_are_too_many():
     steps = monitor.signals.steps.tolist()
     assert steps[0] == 1 and len(steps) <= 5
     assert {b - a for a, b in pairwise(steps)} == {monitor.every} == {16}
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(4, [1, 2, 3, 4]), (5, [1, 3, 5]), (8, [1, 3, 5, 7]), (9, [1, 5, 9])])
+def test_step_one_and_every_second_of_the_records_stay_when_one_is_too_many(steps, kept):
+    model = network(1)
+    monitor = watched(model, SGD(model.parameters(), 0.1), steps, every=1, most=4)
+    assert monitor.signals.steps.tolist() == kept
 
 
 def test_a_resumed_run_goes_on_where_its_checkpoint_was(tmp_path):

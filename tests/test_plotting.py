@@ -104,5 +104,6 @@ def test_the_style_gives_opaque_figures_distinct_lines_and_can_be_undone():
     with plt.rc_context():
         course_style()
         assert plt.rcParams["figure.facecolor"] == "white"
+        assert {side for side, spine in new_axes().spines.items() if spine.get_visible()} == {"left", "bottom"}
         cycle = plt.rcParams["axes.prop_cycle"].by_key()
         assert len(set(cycle["color"])) == len({str(dash) for dash in cycle["linestyle"]}) == 7

@@ -610,3 +610,13 @@ def test_an_interrupted_sweep_of_networks_keeps_the_seeds_done():
     assert found.forward[2:].isnan().all()
     with pytest.raises(KeyboardInterrupt):
         network_sweep(Stopping(network, 0), inputs=inputs)
+
+
+def test_each_of_many_networks_on_two_leading_axes_is_as_alone():
+    x = normal(5, 4, generator=seeded(0))
+    weights = [normal(2, 3, 4, 4, generator=seeded(seed)) for seed in (1, 2)]
+    together = propagate(x, weights, torch.tanh)
+    assert together.shape == (2, 3, 3)
+    for i in range(2):
+        for j in range(3):
+            torch.testing.assert_close(together[i, j], propagate(x, [weight[i, j] for weight in weights], torch.tanh))

@@ -479,6 +479,16 @@ def test_each_call_of_a_layer_in_several_checkpoints_keeps_its_own_gradient(reen
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_calls_that_compute_the_same_in_checkpoints_keep_their_own_gradients(reentrant):
+    layer = nn.Linear(5, 5)
+    x = normal(6, 5, generator=seeded(0)).requires_grad_()
+    with record(layer) as signals:
+        first, second = (checkpoint(layer, x, use_reentrant=reentrant) for _ in range(2))
+        (first + 3 * second).sum().backward()
+    assert [row.gradient for row in signals] == pytest.approx([1, 9])
+
+
 def test_one_row_is_read_without_the_others():
     model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(30)))
     with record(model, full=True) as signals:

@@ -246,6 +246,18 @@ def test_a_norm_whose_square_overflows_is_still_right():
     assert clip_by_global_norm_([torch.full((1, 4), 1e30)], 1.0).tolist() == pytest.approx([2e30])
 
 
+@pytest.mark.parametrize("clip", [clip_by_value_, clip_by_norm_, clip_by_global_norm_])
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [(torch.ones(3, 2), r"float32 \(3, 2\)"), (torch.ones(2, 2, dtype=torch.int64), r"int64 \(2, 2\)")],
+)
+def test_gradients_of_other_seeds_or_of_whole_numbers_are_refused_before_anything_is_clipped(clip, other, told):
+    given = torch.full((2, 3), 5.0)
+    with pytest.raises(ValueError, match=rf"gradients=float32 \(2, 3\), {told}\nexpected tensors of floats"):
+        clip([given, other], 1.0)
+    assert (given == 5).all()
+
+
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
 def test_a_gradient_that_is_not_finite_is_treated_as_torch_treats_it_and_stays_with_its_seed(value):
     clipped = gradients()

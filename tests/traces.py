@@ -43,5 +43,6 @@ def picture(value: Any, depth: int = _DEEPEST) -> Any:
 def world(model: nn.Module) -> list:
     """Everything that must not change."""
     modules = [(name, type(module), picture(module.__dict__)) for name, module in model.named_modules()]
-    streams = torch.get_rng_state().numpy().tobytes(), random.getstate(), np.random.get_state()[1].tobytes()
+    _, key, *place = np.random.get_state()
+    streams = torch.get_rng_state().numpy().tobytes(), random.getstate(), key.tobytes(), place
     return [modules, streams, torch.is_grad_enabled(), torch.get_num_threads()]

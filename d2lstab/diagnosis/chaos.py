@@ -1,7 +1,7 @@
 """Whether a network keeps near inputs near: what mean-field theory calls the chaotic side."""
 
 from contextlib import suppress
-from math import hypot, isnan, nan, sqrt
+from math import hypot, nan, sqrt
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ def strayed(subject: Subject, output: Tensor | None) -> float:
         if still is None or moved is None:
             return nan
         change, drift = (_typical(each, still, subject.batch) for each in (moved, output))
-        if isnan(change) or change == 0 or not drift <= _DRIFT * change:
+        if change == 0 or not drift <= _DRIFT * change:  # or neither is known
             return nan  # what moves from pass to pass, as a power iteration does, is not the inputs' doing
         return change / size / sqrt(2) / (hypot(*steps) / hypot(*ways))
     return nan

@@ -4,7 +4,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, isfinite, nan
+from math import isfinite, nan
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class Trial:
         return not all(map(isfinite, self.losses))
 
 
-def attempt(subject: Subject, steps: int, factor: float = 1.0, enough: float = -inf) -> Trial | None:
+def attempt(subject: Subject, steps: int, factor: float, enough: float) -> Trial | None:
     """The trial of the subject's optimizer, its rates times the factor, on borrowed parameters; None without one.
 
     It ends when the loss is below `enough`: what comes after a batch is known by heart is seldom met in training.

@@ -90,7 +90,8 @@ def relative_error(
     computes well, such as the stable one of a pair; the formula itself by default. The error is ∞ where the
     formula gives ∞ or NaN and the exact value is finite, or gives anything but 0 for 0.
     Raises TypeError unless x and what the formulas make of it are tensors of floats, ValueError for a dtype outside
-    `FLOAT_FORMATS`, for an operation that the device does not have in this dtype and a formula that fails.
+    `FLOAT_FORMATS`, for an operation that the device does not have in this dtype, a formula that fails, and two
+    formulas of different shapes.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         given = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -98,6 +99,11 @@ def relative_error(
     rounded = x.to(describe(dtype).dtype)
     computed = _evaluated(formula, rounded).double()
     truth = _evaluated(formula if exact is None else exact, rounded.double())
+    if computed.shape != truth.shape:
+        raise ValueError(
+            f"{name_of(formula)} gives shape {tuple(computed.shape)}, the exact formula {tuple(truth.shape)}\n"
+            "expected one shape of both"
+        )
     error = ((computed - truth) / truth).abs()
     return torch.where(computed == truth, 0.0, error.nan_to_num(nan=torch.inf, posinf=torch.inf))
 

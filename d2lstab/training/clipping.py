@@ -12,7 +12,7 @@ from ..signatures import checked
 def clip_by_value_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     """The global norm of each seed's gradient before every entry is clipped to ±limit, in place, (seeds,).
 
-    gradients: each (seeds, ...). Raises ValueError unless limit > 0.
+    gradients: floats, each (seeds, ...). Raises ValueError for others, and unless limit > 0.
     """
     _check(gradients, limit)
     norm = norm_over(gradients)
@@ -25,7 +25,7 @@ def clip_by_value_(gradients: Sequence[Tensor], limit: float) -> Tensor:
 def clip_by_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     """The global norm of each seed's gradient before each tensor's norm is clipped to `limit`, in place, (seeds,).
 
-    gradients: each (seeds, ...). Raises ValueError unless limit > 0.
+    gradients: floats, each (seeds, ...). Raises ValueError for others, and unless limit > 0.
     """
     _check(gradients, limit)
     norm = norm_over(gradients)
@@ -38,8 +38,8 @@ def clip_by_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
 def clip_by_global_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     """The global norm of each seed's gradient before that norm is clipped to `limit`, in place, (seeds,).
 
-    gradients: each (seeds, ...). Per seed it is torch.nn.utils.clip_grad_norm_; a norm that is not finite makes
-    that seed's gradient 0 or NaN, as it does there, and no other's. Raises ValueError unless limit > 0.
+    gradients: floats, each (seeds, ...). Per seed it is torch.nn.utils.clip_grad_norm_; a norm that is not finite makes
+    that seed's gradient 0 or NaN, as it does there, and no other's. Raises ValueError for others, and unless limit > 0.
     Source: Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
     """
     _check(gradients, limit)
@@ -86,5 +86,8 @@ def _check(gradients: Sequence[Tensor], limit: float) -> None:
         raise ValueError(
             f"gradients={[type(each).__name__ for each in gradients]}\nexpected tensors, each (seeds, ...), at least one"
         )
+    if len({len(each) for each in gradients}) > 1 or not all(each.is_floating_point() for each in gradients):
+        given = ", ".join(f"{str(each.dtype).removeprefix('torch.')} {tuple(each.shape)}" for each in gradients)
+        raise ValueError(f"gradients={given}\nexpected tensors of floats, each (seeds, ...), with one number of seeds")
     if not limit > 0:
         raise ValueError(f"limit={limit}\nexpected a positive number")

@@ -1,0 +1,160 @@
+"""Every threshold of the diagnosis has a case just on either side: moved by half, either way, one of them fails."""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from functools import cache, cached_property
+from itertools import count
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.threshold_cases import CASES, MODULES
+
+# Numbers beside which no answer turns: what a measurement is made with, or how much is spent on it.
+SETTINGS = {
+    "attention": "_SAMPLES _QUERIES",  # how many logits are computed once more
+    "chaos": "_CHANGE",  # by how much inputs are moved: it is divided out again
+    "depth": "_SHAKEN",  # by how much a layer is: divided out as well
+    "evidence": "_MOST_STEPS",  # test_zeros_behind_zeros_come_to_life_one_step_after_the_other counts them
+    "rehearsal": "_CODE _SHIFTS _MIXED",  # the forecast was calibrated with them
+    "tangent": "_KEPT",  # entries that are kept in memory
+}
+# Guards against a division by zero.
+TINY = 1e-9
+
+
+class Threshold(NamedTuple):
+    """A number in the source, with the function whose comparison it is in, or the constant that it is."""
+
+    module: ModuleType
+    name: str  # of the function or constant
+    value: float
+    number: int  # of the node in the module's tree
+
+    @property
+    def label(self) -> str:
+        return f"{self.module.__name__.rpartition('.')[2]}.{self.name}: {self.value:g}"
+
+    def moved(self, factor: float) -> float:
+        """The value times the factor, of whole numbers another whole one."""
+        if isinstance(self.value, float):
+            return self.value * factor
+        return max(self.value + 1, int(self.value * factor)) if factor > 1 else int(self.value * factor)
+
+
+@cache
+def numbered(module: ModuleType) -> tuple[ast.Module, dict[ast.AST, int]]:
+    tree = ast.parse(inspect.getsource(module))
+    return tree, dict(zip(ast.walk(tree), count()))
+
+
+def thresholds() -> Iterator[Threshold]:
+    for module in MODULES.values():
+        if module.__name__.startswith("d2lstab.monitoring.") and not module.__name__.endswith(".onsets"):
+            continue  # these watch and do not judge
+        tree, place = numbered(module)
+        settings = SETTINGS.get(module.__name__.rpartition(".")[2], "").split()
+        for node in tree.body:
+            if isinstance(node, ast.Assign):
+                pair = isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple)
+                names, values = (node.targets[0].elts, node.value.elts) if pair else (node.targets, [node.value])
+                for name, value in zip(map(ast.unparse, names), values):
+                    if is_number(value) and name not in settings:
+                        yield Threshold(module, name, value.value, place[value])
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef):
+                for compared in ast.walk(function):
+                    for value in numbers_in(compared) if isinstance(compared, ast.Compare) else ():
+                        yield Threshold(module, function.name, value.value, place[value])
+
+
+def is_number(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Constant)
+        and type(node.value) in (int, float)
+        and abs(node.value) > TINY
+        and node.value != 1
+    )
+
+
+def numbers_in(node: ast.AST) -> Iterator[ast.Constant]:
+    """The numbers that a comparison weighs with, no index, power or count of axes, arguments or pairs among them."""
+    if isinstance(node, ast.Compare):
+        sides = [node.left, *node.comparators]
+        if any(ast.unparse(side).endswith(".dim()") or ast.unparse(side) == "len(args)" for side in sides):
+            return
+        for side in sides:
+            if ast.unparse(side) != "2":
+                yield from numbers_in(side)
+    elif is_number(node):
+        yield node
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        yield from numbers_in(node.left)
+    elif not isinstance(node, ast.Subscript):
+        for child in ast.iter_child_nodes(node):
+            yield from numbers_in(child)
+
+
+FOUND = list({each.label + str(each.number): each for each in thresholds()}.values())
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_just_short_of_a_threshold_nothing_is_said_and_just_beyond_it_is(case):
+    assert not case.asked(case.silent)
+    assert case.asked(case.told)
+
+
+@pytest.mark.parametrize("factor", [1.5, 1 / 1.5], ids=["larger", "smaller"])
+@pytest.mark.parametrize("threshold", FOUND, ids=[each.label for each in FOUND])
+def test_a_threshold_that_moves_is_noticed(threshold, factor, monkeypatch):
+    move(threshold, threshold.moved(factor), monkeypatch)
+    assert not all(holds(case) for case in CASES.values())
+
+
+def holds(case: Any) -> bool:
+    try:
+        return case.holds()
+    except Exception:  # noqa: BLE001  a case that cannot be asked any more is noticed as well
+        return False
+
+
+def move(threshold: Threshold, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts another number in its place, in this process alone."""
+    if threshold.name.isupper():
+        for module in MODULES.values() if threshold.name[0] != "_" else (threshold.module,):
+            if hasattr(module, threshold.name):
+                monkeypatch.setattr(module, threshold.name, value)
+        return
+    tree, place = numbered(threshold.module)
+    (node,) = (node for node, number in place.items() if number == threshold.number)
+    assert isinstance(node, ast.Constant)
+    node.value = value
+    code = compile(tree, str(threshold.module.__file__), "exec")
+    node.value = threshold.value
+    functions = list(functions_of(threshold.module))
+    for moved in codes_in(code):
+        for function in functions:
+            old = function.__code__
+            if (old.co_qualname, old.co_firstlineno) == (moved.co_qualname, moved.co_firstlineno):
+                monkeypatch.setattr(function, "__code__", moved)
+
+
+def functions_of(module: ModuleType) -> Iterator[FunctionType]:
+    """The functions that a module defines, methods among them."""
+    for thing in vars(module).values():
+        if getattr(thing, "__module__", None) != module.__name__:
+            continue
+        for each in (thing, *(vars(thing).values() if inspect.isclass(thing) else ())):
+            each = each.fget if isinstance(each, property) else each.func if isinstance(each, cached_property) else each
+            each = inspect.unwrap(each) if callable(each) else each
+            if isinstance(each, FunctionType) and not each.__closure__:
+                yield each
+
+
+def codes_in(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from codes_in(constant)
