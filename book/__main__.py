@@ -109,8 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     compose(SOURCE, chosen.repository)
     options = ["-W", "--keep-going"] if chosen.strict else []
-    doctrees = str(SOURCE.parent / "book-doctrees")
-    failed = build_main(["-q", "-c", str(HERE), "-d", doctrees, *options, str(SOURCE), str(chosen.output)])
+    doctrees = str(
+        SOURCE.parent / "book-doctrees"
+    )  # -E: pages depend on docstrings and names too, not on their files alone
+    failed = build_main(["-q", "-E", "-c", str(HERE), "-d", doctrees, *options, str(SOURCE), str(chosen.output)])
     if not failed:
         complete(chosen.output, chosen.repository)
         print(f"open {chosen.output / 'index.html'}")

@@ -13,6 +13,10 @@ from .names import ROOT, section
 
 GUIDES = {"install": "Two commands", "test": "Test", "import": "Import"}  # a page of the site: a heading of the README
 
+CALL = """report = diagnose(model, inputs, targets, loss, optimizer=optimizer)
+print(report)
+report.repaired()  # a copy with the remedy applied, where it is a change of the model"""
+
 
 def every_page(chapters: Sequence[Chapter], readme: str) -> dict[str, str]:
     """The Markdown of each page, by its name."""
@@ -130,8 +134,7 @@ def symptoms(chapters: Sequence[Chapter], readme: str, faults: Mapping[str, str]
     parts = [
         "# From the symptom to the fault",
         "One call names the fault, the layer it begins at, what was measured beside what is expected, and the remedy:",
-        "```python\nreport = diagnose(model, inputs, targets, loss, optimizer=optimizer)\nprint(report)\n"
-        "report.repaired()  # a copy with the remedy applied, where it is a change of the model\n```",
+        f"```python\n{CALL}\n```",
         "Without a call, by the first number that is odd:",
         seen,
     ]
@@ -181,7 +184,8 @@ def gallery(chapters: Sequence[Chapter]) -> str:
 
 
 def plain(markdown: str) -> str:
-    return re.sub(r"[`$]", "", markdown)
+    """A heading without its markup: of formulas only the letters stay."""
+    return re.sub(r"\\[a-z]+ ?|[`${}^_]", "", markdown)
 
 
 def measurements(readme: str, experiments: Mapping[str, dict[str, Any]]) -> str:
