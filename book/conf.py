@@ -31,6 +31,7 @@ html_css_files = ["course.css"]
 html_favicon = "static/favicon.svg"
 html_context = {"default_mode": "auto"}  # as the reader's system has it
 html_copy_source = False
+html_domain_indices = False  # the reference has its own index
 html_show_sphinx = False
 mathjax_path = "mathjax/tex-chtml.js"  # copied by python -m book: formulas without a network
 html_theme_options = {

@@ -140,6 +140,14 @@ def test_a_front_end_gets_the_picture_of_now_with_its_text_and_a_line_that_never
     assert "A line that rises to 7." in figure._text.value
 
 
+def test_the_controls_have_the_picture_with_them_for_a_page_that_is_loaded_again():
+    figure = live(line, height=(1, 9, 4))
+    for height in (7, 5):
+        figure.controls["height"].value = height
+        np.testing.assert_array_equal(pixels(figure._image.value), drawn_with(height=height))
+    assert figure._image in figure._box.children
+
+
 def test_a_notebook_shows_the_controls_apart_from_the_picture_which_follows_them_in_every_cell():
     """A stored view of controls shows nothing when it is opened again: no picture may be an alternative to it."""
     define = """
@@ -157,6 +165,7 @@ figure"""
         now, expected = (pixels(b64decode(data[-1]["image/png"])) for data in (outputs, other))
         np.testing.assert_array_equal(now, expected)
     assert notebook.cells[0].outputs[-1].metadata["image/png"]["alt"] == "Up to 7."
+    assert notebook.cells[0].outputs[-2].data["text/html"].endswith(">Figure: Up to 7.</p>")
     assert not change
 
 
