@@ -20,8 +20,8 @@ _QUIET = """<div class="d2lstab-live"><style>
 .d2lstab-picture { display: none }
 .jp-OutputArea-child .d2lstab-picture { display: block }
 .jp-OutputArea-child:has(+ * .d2lstab-live) > .jupyter-widgets:not(:has(*)) { display: none }
-.jp-OutputArea-child:has(> .jupyter-widgets *) + * .d2lstab-live + .d2lstab-alt { display: none }
-.jp-OutputArea-child:has(> .jupyter-widgets *) + :has(.d2lstab-live) + .jp-OutputArea-child { display: none }
+.jp-OutputArea-child:has(.d2lstab-picture) + * .d2lstab-live + .d2lstab-alt { display: none }
+.jp-OutputArea-child:has(.d2lstab-picture) + :has(.d2lstab-live) + .jp-OutputArea-child { display: none }
 </style><script>
 window.d2lstabNames ??= new MutationObserver(() => {
   for (const handle of document.querySelectorAll(".widget-slider .noUi-handle:not([aria-label])"))
