@@ -24,16 +24,16 @@ OUTPUT = ROOT / "dist" / "book"
 _THUMBNAIL = 360  # pixels
 
 
-def compose(source: Path, repository: str = "") -> None:
+def compose(source: Path, repository: str = "", place: str = "dev") -> None:
     """Writes all that Sphinx reads into a folder; what is there and has not changed stays.
 
     repository: where the course is published, such as https://github.com/NAME/d2lstab. With it pages offer to be
-    opened elsewhere, without it they do not.
+    opened elsewhere, without it they do not. place: the folder of its branch gh-pages that the site goes to.
     """
     course = chapters()
     written: dict[Path, bytes] = {}
     for chapter in course:
-        made = page(chapter, opened(chapter, repository))
+        made = page(chapter, opened(chapter, repository, place))
         written[source / "chapters" / f"{chapter.name}.ipynb"] = nbformat.writes(made).encode()
         for figure in chapter.figures:
             written[source / "figures" / figure.file] = figure.png
@@ -63,12 +63,12 @@ def small(png: bytes) -> bytes:
     return made.getvalue()
 
 
-def opened(chapter: Chapter, repository: str) -> str:
+def opened(chapter: Chapter, repository: str, place: str = "dev") -> str:
     """A line of links that open a chapter elsewhere; the download needs no address."""
     links = [f'<a href="{chapter.name}.ipynb" download>Download the notebook</a>']
     if repository:
         path = repository.removeprefix("https://github.com/")
-        elsewhere = f"blob/gh-pages/stable/chapters/{chapter.name}.ipynb"
+        elsewhere = f"blob/gh-pages/{place}/chapters/{chapter.name}.ipynb"
         links += [
             f'<a href="https://colab.research.google.com/github/{path}/{elsewhere}">Open in Colab</a>',
             f'<a href="https://mybinder.org/v2/gh/{path}/HEAD?urlpath=lab/tree/notebooks/{chapter.name}.ipynb">Open in Binder</a>',
@@ -106,8 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--strict", action="store_true", help="warnings are errors")
     parser.add_argument("--repository", default=configured(), help="where the course is published, an address")
+    parser.add_argument("--place", default="dev", help="the folder of the branch gh-pages that it is built for")
     chosen = parser.parse_args(arguments)
-    compose(SOURCE, chosen.repository)
+    compose(SOURCE, chosen.repository, chosen.place)
     options = ["-W", "--keep-going"] if chosen.strict else []
     doctrees = str(
         SOURCE.parent / "book-doctrees"
