@@ -109,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--place", default="dev", help="the folder of the branch gh-pages that it is built for")
     chosen = parser.parse_args(arguments)
     compose(SOURCE, chosen.repository, chosen.place)
+    if chosen.output == OUTPUT:
+        shutil.rmtree(OUTPUT, ignore_errors=True)  # no page stays that is made no more
     options = ["-W", "--keep-going"] if chosen.strict else []
     doctrees = str(
         SOURCE.parent / "book-doctrees"

@@ -114,6 +114,8 @@ def page(chapter: Chapter, opened: str = "") -> NotebookNode:
     figures = iter(chapter.figures)
     for index, cell in enumerate(made.cells):
         if cell.cell_type == "markdown":
+            if index:
+                cell.source = re.sub(r"^# ", "## ", cell.source, flags=re.MULTILINE)  # a page has one title
             cell.source = _targets(cell.source, label(chapter.name, index))
             if index == 0 and opened:
                 head, length, rest = cell.source.split("\n\n", 2)

@@ -74,7 +74,7 @@ def thumbnail(figure: Figure) -> str:
     alt = " ".join(figure.alt.split())
     return (
         f".. figure:: /figures/small/{figure.file}\n   :alt: {alt}\n   :target: ../chapters/{figure.chapter}.html#{figure.anchor}\n"
-        f"   :figclass: thumbnail\n   :align: left\n\n   Figure {figure.number}"
+        f"   :figclass: thumbnail\n\n   Figure {figure.number}"
     )
 
 

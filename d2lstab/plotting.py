@@ -245,8 +245,6 @@ def _store_alternative_text(shell) -> None:
 
     formatter = shell.display_formatter.formatters["image/png"]
     draw = formatter.lookup_by_type(Figure)
-    if getattr(draw, "describes", False):
-        return
 
     def draw_with_text(figure: "Figure"):
         drawn = draw(figure)
@@ -257,5 +255,4 @@ def _store_alternative_text(shell) -> None:
         display({"text/html": described(text)}, raw=True)
         return picture, {**metadata, "alt": text}
 
-    draw_with_text.describes = True
     formatter.for_type(Figure, draw_with_text)
