@@ -72,7 +72,7 @@ def read(path: Path) -> Chapter:
             names = spoken(cell.source)
         elif cell.cell_type == "code":
             local |= imported(cell.source)
-            names = (local[name] for name in used(cell.source) if name in local)
+            names = used(cell.source, local)
         else:
             continue
         names = list(names)

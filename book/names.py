@@ -75,12 +75,12 @@ def imported(source: str) -> dict[str, str]:
     return found
 
 
-def used(source: str) -> Iterator[str]:
-    """The names that a piece of code reads, and the last part of each attribute."""
+def used(source: str, local: Mapping[str, str]) -> Iterator[str]:
+    """The names of the package that a piece of code reads: those imported, as `local` has them, and those of a module that is."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Name):
-            yield node.id
-        elif isinstance(node, ast.Attribute):
+        if isinstance(node, ast.Name) and node.id in local:
+            yield local[node.id]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in local:
             yield node.attr
 
 
