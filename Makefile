@@ -16,7 +16,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 export NVIDIA_TF32_OVERRIDE ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test matrix mutants notebooks experiments bench strangers lint update clean
+.PHONY: help lab test book matrix mutants notebooks experiments bench strangers lint update clean
 
 help: ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ lab: $(BOOT) ## open the course in JupyterLab
 
 test: $(BOOT) ## run all tests, every cell of every chapter among them
 	$(UV) run pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+book: $(BOOT) ## build the website from what is stored, into dist/book
+	$(UV) run python -m book $(ARGS)
 
 matrix: $(BOOT) ## run what calculates on every processor that this machine can be; ARGS="avx2/1 notebooks" chooses
 	$(UV) run python tests/matrix.py $(ARGS)

@@ -2,24 +2,34 @@
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from html import escape
 from io import BytesIO
 from math import floor, isclose, log10
 from textwrap import fill
 from typing import Any
 
 from .arguments import name_of
-from .plotting import new_axes, notebook_shell
+from .plotting import described, new_axes
+from .processes import notebook_shell
 from .signatures import checked
 
 __all__ = ["LiveFigure", "live"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
-# Hides the "Error displaying widget" that stands for the controls where a notebook is opened again in JupyterLab.
-_QUIET = (
-    '<div class="d2lstab-live"><style>.jp-OutputArea-child:has(+ * .d2lstab-live) > .jupyter-widgets:not(:has(*)) '
-    "{ display: none }</style></div>"
-)
+# Of an output with controls, in JupyterLab: what stands for the controls where a notebook is opened again is hidden,
+# and while they run, they have a picture of their own, so that of the two the stored one is. Other front ends, which
+# know none of its classes, show the stored one alone. And handles of sliders are told what they move.
+_QUIET = """<div class="d2lstab-live"><style>
+.d2lstab-picture { display: none }
+.jp-OutputArea-child .d2lstab-picture { display: block }
+.jp-OutputArea-child:has(+ * .d2lstab-live) > .jupyter-widgets:not(:has(*)) { display: none }
+.jp-OutputArea-child:has(.d2lstab-picture) + * .d2lstab-live + .d2lstab-alt { display: none }
+.jp-OutputArea-child:has(.d2lstab-picture) + :has(.d2lstab-live) + .jp-OutputArea-child { display: none }
+</style><script>
+window.d2lstabNames ??= new MutationObserver(() => {
+  for (const handle of document.querySelectorAll(".widget-slider .noUi-handle:not([aria-label])"))
+    handle.setAttribute("aria-label", handle.closest(".widget-slider").querySelector(".widget-label").textContent)
+}).observe(document.body, {childList: true, subtree: true}) ?? true
+</script></div>"""
 _MOST_BUTTONS = 4
 
 
@@ -68,7 +78,7 @@ class LiveFigure:
         self._picture: bytes | None = _png(self._figure)
         self._figure.set_layout_engine("none")  # as laid out now: axes that stay put, and a faster picture
         self._box = self._widgets()
-        self._shown = None
+        self._shown: tuple[Any, Any] | None = None  # the handles of the text and of the picture
 
     def set(self, **values: Any) -> "LiveFigure":
         """This figure, drawn again with the values given; what `draw` raises is shown in place of the picture.
@@ -90,40 +100,56 @@ class LiveFigure:
             self._message = self._figure.text(0.5, 0.5, text, ha="center", va="center")
         self._picture = None
         if self._box is not None:
-            self._text.value = _unseen(self._figure.get_label())
+            self._text.value = described(self._figure.get_label())
+            self._image.value = self._drawn()
         if self._shown is not None:
             data, metadata = self._repr_mimebundle_()
-            self._shown.update(data, metadata=metadata, raw=True)
+            text, picture = self._shown
+            text.update({"text/html": self._beside()}, raw=True)
+            picture.update(data, metadata=metadata, raw=True)
         return self
 
     def __repr__(self) -> str:
         return f"LiveFigure({', '.join(f'{name}: {_text(range_)}' for name, range_ in self._ranges.items())})"
 
     def _ipython_display_(self) -> None:
-        """Shows the controls and, as an output of its own that follows them, the picture.
+        """Shows the controls with their picture and, as an output of its own that follows them, the picture that is stored.
 
-        Both in one output would leave neither where a notebook that was run and stored is opened again.
+        Both in one output would leave neither where a notebook that was run and stored is opened again; and a page
+        that is loaded again finds the controls, but no longer the outputs that a handle has shown.
         """
         from IPython.display import DisplayHandle, display
 
         if self._box is not None:
             display({_VIEW: {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}}, raw=True)
-            display({"text/html": _QUIET}, raw=True)
         data, metadata = self._repr_mimebundle_()
-        self._shown = self._shown or DisplayHandle()  # the same wherever it is shown, so that all of them follow
-        self._shown.display(data, metadata=metadata, raw=True)
+        # The same wherever it is shown, so that all of them follow.
+        text, picture = self._shown = self._shown or (DisplayHandle(), DisplayHandle())
+        text.display({"text/html": self._beside()}, raw=True)
+        picture.display(data, metadata=metadata, raw=True)
+
+    def _beside(self) -> str:
+        """What stands in front of the stored picture, not to be seen."""
+        alt = self._figure.get_label()
+        return (_QUIET if self._box is not None else "") + (described(alt) if alt else "")
+
+    def _drawn(self) -> bytes:
+        if self._picture is None:
+            self._picture = _png(self._figure, compress_level=1)
+        return self._picture
+
+    def _size(self) -> dict[str, int]:
+        width, height = (round(size * self._figure.dpi) for size in self._figure.get_size_inches())
+        return {"width": width, "height": height}
 
     def _repr_mimebundle_(self, **_) -> tuple[dict, dict]:
         """The picture as it is now, for any front end.
 
         The text is the same in every run, so that a stored notebook can be compared with a new one.
         """
-        if self._picture is None:
-            self._picture = _png(self._figure, compress_level=1)
-        width, height = (round(size * self._figure.dpi) for size in self._figure.get_size_inches())
-        size, alt = {"width": width, "height": height}, self._figure.get_label()
-        data = {"text/plain": repr(self), "image/png": b64encode(self._picture).decode()}
-        return data, {"image/png": size | ({"alt": alt} if alt else {})}
+        alt = self._figure.get_label()
+        data = {"text/plain": repr(self), "image/png": b64encode(self._drawn()).decode()}
+        return data, {"image/png": self._size() | ({"alt": alt} if alt else {})}
 
     def _clear(self) -> None:
         """Empties the figure: what `draw` added beside the axes, such as colour bars, goes too."""
@@ -142,12 +168,15 @@ class LiveFigure:
             import ipywidgets
         except ImportError:
             return None
-        self._text = ipywidgets.HTML(_unseen(self._figure.get_label()))
+        self._text = ipywidgets.HTML(described(self._figure.get_label()))
+        self._image = ipywidgets.Image(value=self._drawn(), format="png", width=str(self._size()["width"]))
+        self._image.layout.max_width = "100%"
+        self._image.add_class("d2lstab-picture")
         for name, range_ in self._ranges.items():
             self.controls[name] = control = _control(ipywidgets, name, range_)
             # A slider that is dragged waits for the last picture, then sends only its newest value.
             control.observe(lambda change, name=name: self.set(**{name: change["new"]}), "value")
-        return ipywidgets.VBox([*self.controls.values(), self._text])
+        return ipywidgets.VBox([*self.controls.values(), self._text, self._image])
 
 
 def _checked(name: str, given: Any) -> Any:
@@ -199,11 +228,6 @@ def _text(range_) -> str:
         return "{} of {}".format(range_[0][0], ", ".join(text for text, _ in range_))
     low, high, start = range_
     return f"{start:g} of {low:g} to {high:g}"
-
-
-def _unseen(text: str) -> str:
-    """HTML that is read out and not shown: the image of a widget has no alternative text."""
-    return f'<span style="position: absolute; clip-path: inset(50%)">{escape(text)}</span>'
 
 
 def _png(figure, **compression) -> bytes:

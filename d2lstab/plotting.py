@@ -1,6 +1,7 @@
 """Ink only: tensors onto axes, in the style of the course."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, NewType, overload
 
 import torch
@@ -8,6 +9,7 @@ from cycler import cycler
 from torch import Tensor
 
 from .arguments import is_whole
+from .processes import notebook_shell
 from .signatures import checked
 
 __all__ = ["alt_text", "course_style", "heatmap", "histogram", "line_with_band", "new_axes", "theory_line"]
@@ -232,18 +234,15 @@ def _cpu(values: Values) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
-def notebook_shell() -> Any:
-    """The IPython shell of a notebook, or None outside one."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return None
-    shell = get_ipython()
-    return shell if shell is not None and hasattr(shell, "kernel") else None
+def described(text: str) -> str:
+    """HTML that is read out and not seen, for the picture that follows: front ends drop the text stored with a PNG."""
+    hidden = "position: absolute; clip-path: inset(50%)"
+    return f'<p class="d2lstab-alt" style="{hidden}">Figure: {escape(text)}</p>'
 
 
 def _store_alternative_text(shell) -> None:
-    """Puts a figure's label beside its PNG, where notebook formats keep alternative text."""
+    """Puts a figure's label beside its PNG, where notebook formats keep alternative text, and in front of it, to be read."""
+    from IPython.display import display
     from matplotlib.figure import Figure
 
     formatter = shell.display_formatter.formatters["image/png"]
@@ -253,6 +252,9 @@ def _store_alternative_text(shell) -> None:
         drawn = draw(figure)
         picture, metadata = drawn if isinstance(drawn, tuple) else (drawn, {})
         text = figure.get_label()
-        return (picture, {**metadata, "alt": text}) if isinstance(text, str) and text else drawn
+        if not (isinstance(text, str) and text):
+            return drawn
+        display({"text/html": described(text)}, raw=True)
+        return picture, {**metadata, "alt": text}
 
     formatter.for_type(Figure, draw_with_text)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
+from tqdm import tqdm
 
 __all__ = ["process_group"]
 
@@ -118,8 +119,48 @@ def _until_interrupted(work: Iterable[Outcome]) -> list[Outcome]:
 
 def bar_hidden(progress: bool) -> bool:
     """Whether a progress bar is to be hidden: unwanted, or not that of rank 0."""
-    # tqdm itself overlooks the variable in notebooks.
     return not progress or bool(os.environ.get("TQDM_DISABLE")) or _rank() != 0
+
+
+def progress_bar(items: Iterable[Item] | None = None, *, of: str, total: int | None = None, shown: bool = True) -> tqdm:
+    """tqdm over the items, or up to a total, that is gone when it is done; hidden if unwanted, or not that of rank 0.
+
+    In a notebook it is text in one output, which is empty in the end: a bar made of widgets would be stored as one
+    that cannot be shown again.
+    """
+    hidden = bar_hidden(shown)
+    place = {"file": _Output(), "ncols": 80} if notebook_shell() is not None and not hidden else {}
+    return tqdm(items, desc=of, total=total, leave=False, delay=1, disable=hidden, **place)
+
+
+class _Output:
+    """A file for one line of text that is shown as an output of a cell, and changed where it stands."""
+
+    def __init__(self) -> None:
+        self._shown: Any = None
+
+    def write(self, text: str) -> None:
+        line = text.strip("\r\n ")
+        if self._shown is None and line:
+            from IPython.display import DisplayHandle
+
+            self._shown = DisplayHandle()
+            self._shown.display({"text/plain": line}, raw=True)
+        elif self._shown is not None and "\r" in text:
+            self._shown.update({"text/plain": line}, raw=True)
+
+    def flush(self) -> None:
+        """Nothing waits to be written."""
+
+
+def notebook_shell() -> Any:
+    """The IPython shell of a notebook, or None outside one."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    shell = get_ipython()
+    return shell if shell is not None and hasattr(shell, "kernel") else None
 
 
 def _rank() -> int:

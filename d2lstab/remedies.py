@@ -9,7 +9,6 @@ from math import isfinite, isnan
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from .activations import Activation
 from .arguments import available_device, seed_list, whole_numbers
@@ -17,7 +16,7 @@ from .datasets import Dataset
 from .initializers import Initializer, he_normal_, normal_, torch_default_, xavier_normal_
 from .networks import mlp, residual_mlp
 from .plotting import Axes, heatmap, new_axes
-from .processes import bar_hidden, shared
+from .processes import progress_bar, shared
 from .results import Result
 from .signatures import checked
 from .training import clip_by_global_norm_, train
@@ -161,7 +160,7 @@ def remedy_matrix(
     distinct = [case for index, case in enumerate(treated) if case not in treated[:index]]
 
     def outcomes(cases: list[Patient]):
-        for case in tqdm(cases, desc="remedies", leave=False, delay=1, disable=bar_hidden(progress)):
+        for case in progress_bar(cases, of="remedies", shown=progress):
             yield _outcome(case, learnt, steps, seeds, batch, device)
 
     columns = shared(outcomes, distinct)

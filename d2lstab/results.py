@@ -30,8 +30,16 @@ class Result:
         return f"{type(self).__name__}({', '.join(f'{name}: {text}' for name, text in self._rows())})"
 
     def _repr_html_(self) -> str:
-        body = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._rows())
-        return f"<table><caption>{type(self).__name__}</caption>{body}</table>"
+        return html_rows(self._rows(), caption=type(self).__name__)
+
+
+def html_rows(rows: Sequence[tuple[str, str]], *, caption: str) -> str:
+    """An HTML table of names and sentences, which begin at the left: notebooks align cells as if they were numbers."""
+    left = 'style="text-align: left"'
+    body = "".join(
+        f'<tr><th {left} scope="row">{escape(name)}</th><td {left}>{escape(text)}</td></tr>' for name, text in rows
+    )
+    return f"<table><caption>{escape(caption)}</caption>{body}</table>"
 
 
 @checked

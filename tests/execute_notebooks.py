@@ -1,6 +1,8 @@
 """Executes the chapters and stores their outputs: the only way outputs get into the repository.
 
-    python tests/execute_notebooks.py [NOTEBOOK ...]     all of them without a name
+    python tests/execute_notebooks.py [NOTEBOOK ...]                all of them without a name
+    python tests/execute_notebooks.py --describe [NOTEBOOK ...]     executes nothing: puts the text of each picture
+                                                                    where readers get it, as executing does
 
 A notebook is written only after all of its cells ran, and only if something changed; a second run writes the
 same bytes. What differs between machines and runs (times, versions, widget state) is left out.
@@ -68,6 +70,31 @@ def execute(path: Path) -> bool:
     return after != before
 
 
+def describe(path: Path) -> bool:
+    """Whether the file changed: in front of each stored picture stands its text, as a run of the cell puts it there."""
+    from d2lstab.controls import _QUIET
+    from d2lstab.plotting import described
+
+    before = path.read_text()
+    notebook = nbformat.reads(before, as_version=4)
+    for cell in notebook.cells:
+        outputs = []
+        for output in cell.get("outputs", []):
+            data, facts = output.get("data", {}), output.get("metadata", {}).get("image/png", {})
+            if "alt" in facts:
+                live = _QUIET if data["text/plain"].startswith("LiveFigure(") else ""
+                html = live + described(facts["alt"])
+                outputs.append(nbformat.v4.new_output("display_data", {"text/html": html}))
+            if not any(name in data.get("text/html", "") for name in ("d2lstab-live", "d2lstab-alt")):
+                outputs.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = outputs
+    after = nbformat.writes(notebook) + "\n"
+    if after != before:
+        path.write_text(after)
+    return after != before
+
+
 def picture(cell) -> bytes:
     """The PNG among the outputs of a cell."""
     (encoded,) = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
@@ -104,13 +131,14 @@ def prepare_environment() -> None:
 
 
 def main() -> None:
-    paths = [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb"))
+    change = describe if "--describe" in sys.argv else execute
+    paths = [Path(name) for name in sys.argv[1:] if name != "--describe"] or sorted(FOLDER.glob("*.ipynb"))
     if missing := [str(path) for path in paths if not (path.is_file() and path.suffix == ".ipynb")]:
         there = "\n".join(f"  notebooks/{path.name}" for path in sorted(FOLDER.glob("*.ipynb")))
         sys.exit(f"no notebook at {', '.join(missing)}\nexpected some of:\n{there}")
     prepare_environment()
     for path in paths:
-        print(f"{path.name}: {'changed' if execute(path) else 'unchanged'}", flush=True)
+        print(f"{path.name}: {'changed' if change(path) else 'unchanged'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -141,6 +141,14 @@ def test_a_front_end_gets_the_picture_of_now_with_its_text_and_a_line_that_never
     assert "A line that rises to 7." in figure._text.value
 
 
+def test_the_controls_have_the_picture_with_them_for_a_page_that_is_loaded_again():
+    figure = live(line, height=(1, 9, 4))
+    for height in (7, 5):
+        figure.controls["height"].value = height
+        np.testing.assert_array_equal(pixels(figure._image.value), drawn_with(height=height))
+    assert figure._image in figure._box.children
+
+
 def test_a_notebook_shows_the_controls_apart_from_the_picture_which_follows_them_in_every_cell():
     """A stored view of controls shows nothing when it is opened again: no picture may be an alternative to it."""
     define = """
@@ -158,6 +166,7 @@ figure"""
         now, expected = (pixels(b64decode(data[-1]["image/png"])) for data in (outputs, other))
         np.testing.assert_array_equal(now, expected)
     assert notebook.cells[0].outputs[-1].metadata["image/png"]["alt"] == "Up to 7."
+    assert notebook.cells[0].outputs[-2].data["text/html"].endswith(">Figure: Up to 7.</p>")
     assert not change
 
 
@@ -190,3 +199,16 @@ def test_something_to_draw_and_something_to_move_are_needed():
 def test_set_refuses_a_name_that_has_no_control():
     with pytest.raises(ValueError, match=r"(?s)^hight=5\nexpected one of height"):
         live(line, height=(1, 9, 4)).set(hight=5)
+
+
+def test_a_figure_drawn_after_the_style_was_set_twice_is_described_once():
+    source = """
+import d2lstab
+d2lstab.course_style(), d2lstab.course_style()
+ax = d2lstab.new_axes()
+d2lstab.alt_text(ax, "Nothing.")"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = [output.data for output in notebook.cells[0].outputs if output.output_type == "display_data"]
+    assert [sorted(data) for data in outputs] == [["text/html"], ["image/png", "text/plain"]]
+    assert "Figure: Nothing." in outputs[0]["text/html"]

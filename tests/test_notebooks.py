@@ -74,6 +74,23 @@ def test_figures_are_shown_in_a_fresh_clone_and_to_those_who_cannot_see_them(pat
 
 
 @every_notebook
+def test_each_picture_is_read_out_to_those_who_open_it_in_jupyterlab_or_as_html(path):
+    """Both drop the text that is stored with a PNG: it stands in front of it as an output of its own."""
+    bs4, nbconvert = pytest.importorskip("bs4"), pytest.importorskip("nbconvert")
+    body, _ = nbconvert.HTMLExporter().from_notebook_node(read(path))
+    page = bs4.BeautifulSoup(body, "html.parser")
+    texts = [
+        metadata["image/png"]["alt"]
+        for cell in code_cells(path)
+        for data, metadata in bundles(cell)
+        if "image/png" in data
+    ]
+    shown = page.select(".jp-OutputArea-child")
+    before = [shown[place - 1] for place, area in enumerate(shown) if area.select_one(".jp-RenderedImage img")]
+    assert [area.select_one("p.d2lstab-alt").get_text() for area in before] == [f"Figure: {text}" for text in texts]
+
+
+@every_notebook
 def test_code_can_be_read_at_a_glance(path):
     for number, cell in enumerate(code_cells(path)):
         lines = cell.source.splitlines()

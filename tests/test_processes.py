@@ -151,3 +151,24 @@ def test_a_process_that_dies_between_two_experiments_ends_the_others_with_its_er
     done, _ = finished
     assert done.returncode != 0
     assert "ValueError: rank 1 has had enough" in done.stderr
+
+
+def test_a_bar_in_a_notebook_is_a_line_of_text_that_is_empty_in_the_end():
+    """A widget would be stored as one that nobody can show again."""
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    source = """
+import os, time
+from d2lstab.processes import progress_bar
+os.environ.pop("TQDM_DISABLE", None)
+def slow():
+    for each in progress_bar(range(6), of="points"):
+        time.sleep(0.3)
+slow()"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    client, seen = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3"), []
+    process = client.process_message
+    client.process_message = lambda message, *rest: (seen.append(message["content"]), process(message, *rest))[1]
+    client.execute()
+    (output,) = notebook.cells[0].outputs
+    assert output.data == {"text/plain": ""}
+    assert any("points:" in content["data"]["text/plain"] for content in seen if "data" in content)

@@ -323,6 +323,7 @@ def test_signals_show_export_and_draw_themselves():
     signals = run(nn.Sequential(nn.Linear(5, 4), nn.Tanh()), torch.randn(3, 5))
     assert repr(signals) == "Signals(layer calls: 2)"
     assert signals._repr_html_().count("<tr>") == 3
+    assert signals._repr_html_().count("text-align: left") == 3 * 3  # layer, kind, output: the others are numbers
     head, *lines = signals.table().splitlines()
     assert head.split() == ["layer", "kind", "output", "E", "h²", "variation", "E", "g²", "dead", "saturated"]
     assert [line.split()[:3] for line in lines] == [["0", "Linear", "3×4"], ["1", "Tanh", "3×4"]]

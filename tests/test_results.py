@@ -1,5 +1,6 @@
 """Results say what they are; claims hold or fail, and print the same line everywhere."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,8 @@ class Pair(Result):
 def test_a_result_is_shown_by_shape_not_by_content():
     pair = Pair(0.123456, torch.zeros(3, 4))
     assert repr(pair) == "Pair(rate: 0.1235, path: 3×4 float32)"
-    assert "<th>path</th><td>3×4 float32</td>" in pair._repr_html_()
+    assert re.search(r"<th [^>]*>path</th><td [^>]*>3×4 float32</td>", pair._repr_html_())
+    assert pair._repr_html_().count("text-align: left") == 4  # a name and a sentence in each of two rows
 
 
 def test_html_of_a_result_is_escaped():

@@ -4,7 +4,6 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from html import escape
 from math import isfinite, isnan, log10, nan
 from typing import Any
 
@@ -16,7 +15,7 @@ from ..plotting import Axes, alt_text, theory_line
 from ..recording import SignalRow, Signals
 from ..recording.signals import plain
 from ..recording.tables import html_table, number_text, shape_text, text_table
-from ..results import Result
+from ..results import Result, html_rows
 from ..trainability.forecast import Trainability
 from .findings import FAULTS, Finding
 from .subject import Subject
@@ -84,8 +83,8 @@ class Diagnosis(Result):
         return text_table(*self._cells())
 
     def _repr_html_(self) -> str:
-        told = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._rows())
-        return f"<table>{told}</table>{html_table(*self._cells(), caption=f'{len(self.signals)} layer calls')}"
+        told = html_rows(self._rows(), caption="Diagnosis")
+        return told + html_table(*self._cells(), caption=f"{len(self.signals)} layer calls")
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         columns = ("moment", "variation", "gradient", "dead", "saturated")

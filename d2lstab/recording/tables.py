@@ -27,9 +27,23 @@ def frame(rows: list[dict[str, Any]], columns: list[str]) -> Any:
 
 
 def html_table(head: list[str], body: list[list[str]], *, caption: str = "") -> str:
-    cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    """An HTML table whose columns of words begin at the left; those of numbers end at the right, as notebooks have it."""
+    words = [not all(map(_is_number, column)) for column in zip(*body)] or [False] * len(head)
+    words[0] = True  # names, and if they are numbers
+    left = [' style="text-align: left"' if each else "" for each in words]
+    cells = "".join(
+        "<tr>" + "".join(f"<td{each}>{escape(cell)}</td>" for cell, each in zip(row, left)) + "</tr>" for row in body
+    )
+    top = "".join(f'<th{each} scope="col">{escape(cell)}</th>' for cell, each in zip(head, left))
     return f"<table><caption>{escape(caption)}</caption><tr>{top}</tr>{cells}</table>"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text == "–"
+    return True
 
 
 def text_table(head: list[str], body: list[list[str]]) -> str:

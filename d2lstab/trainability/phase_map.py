@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from ..activations import Activation
 from ..arguments import available_device, seed_list, whole_numbers
@@ -18,7 +17,7 @@ from ..datasets import Dataset
 from ..initializers import lecun_normal_, normal_
 from ..networks import mlp
 from ..plotting import Axes, line_with_band, new_axes
-from ..processes import bar_hidden, shared
+from ..processes import progress_bar, shared
 from ..randomness import seeded
 from ..results import Result
 from ..signatures import checked
@@ -96,7 +95,7 @@ def trainability_map(
         return _biased_(model, bias_scale, number)
 
     def learnt(stacks: list[list[int]]):
-        for stack in tqdm(stacks, desc="points", leave=False, delay=1, disable=bar_hidden(progress)):
+        for stack in progress_bar(stacks, of="points", shown=progress):
             run = train(
                 network, data, optimizer=optimizer, steps=steps, seeds=stack, batch=batch, device=device, progress=False
             )

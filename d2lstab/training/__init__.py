@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from tqdm.auto import tqdm
 
 from ..arguments import available_device, check_factory, seed_list, whole_numbers
 from ..datasets import Dataset
-from ..processes import bar_hidden
+from ..processes import progress_bar
 from ..randomness import global_stream, seeded
 from ..signatures import checked
 from ..threads import one_thread_on_two_cores
@@ -93,8 +92,8 @@ def train(
     data = data.to(device, dtype)
     networks = stacks(models, data, optimizer, loss)
     check_labels(networks[0], data, loss)
-    runs, hidden = [], bar_hidden(progress)
-    with tqdm(total=steps * len(networks), desc="training", leave=False, delay=1, disable=hidden) as bar:
+    runs = []
+    with progress_bar(of="training", total=steps * len(networks), shown=progress) as bar:
         for network, group in zip(networks, [seeds] if len(networks) == 1 else [[seed] for seed in seeds]):
             watch = Watch(network, steps) if movement else None
             runs.append(_fit(network, group, data, loss, steps, batch, clip, schedule, watch, bar))

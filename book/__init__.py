@@ -1,0 +1,1 @@
+"""The course as a website, built from what is stored: python -m book."""
