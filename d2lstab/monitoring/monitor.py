@@ -1,5 +1,6 @@
 """Watch a training loop: a few statistics of every layer, now and then, and a word when something goes wrong."""
 
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from math import nan
@@ -15,7 +16,8 @@ from ..recording.modules import eager, named_modules
 from ..signatures import checked
 from .calls import exchanged
 from .onsets import Onset, Vigil, findings_in
-from .signals import Record, TrainingSignals, record_of, signals_of
+from .selection import Selection, selected
+from .signals import Record, TrainingSignals, numbers_of, record_of, signals_of
 from .steps import StepRecorder
 from .weights import Weights
 
@@ -29,16 +31,20 @@ class Monitor:
     Call `.step(loss)` once after each step of the optimizer; `.signals` are the TrainingSignals so far. Recorded
     are step 1 and every `every`-th after it; in the steps between, no hook is attached. Passes without gradients,
     such as an evaluation, are not recorded; several passes in one step (accumulated gradients) make one record.
+    Where a block does not fit, `.start()` and `.stop()` begin and end the watch.
     optimizer: the one whose steps are measured; it need not own all parameters. Without it, weights are compared
     between two calls of `.step()`. histograms=True adds the distribution of every output. tell: called with each
-    Onset, a fault that begins; None for silence. most: records that are kept; when there are more, every second one
-    is dropped and `every` doubles. A record holds 7 numbers per layer call and 3 per parameter, and 64 more per call
+    Onset, a fault that begins; None for silence. log: called with the step and a flat dict of numbers after each
+    record, under names such as "ratio/layer1"; what it raises is told once, as a warning. layers: the modules to
+    watch, each with all inside it, as paths, patterns with *, or a function of path and module; rows and weights of
+    others are not measured. most: records that are kept; when there are more, every second one is dropped and `every`
+    doubles. A record holds 7 numbers per layer call and 3 per parameter, and 64 more per call
     with histograms; while a step is recorded, the weights are held twice.
     A model wrapped in DistributedDataParallel is measured over the batches of all processes, with one exchange per
     record; all of them hold the same signals, and the first one tells. Rows say nothing of other processes' NaN
     until the exchange. Training itself is left alone, whatever is recorded.
-    Raises TypeError and ValueError for a model or optimizer that is none, an optimizer of another model, or
-    every < 1.
+    Raises TypeError and ValueError for a model or optimizer that is none, an optimizer of another model,
+    every < 1, or layers that fit no module.
 
     >>> model = nn.Linear(2, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -62,9 +68,15 @@ class Monitor:
         every: int = 100,
         histograms: bool = False,
         tell: Callable[[Onset], None] | None = print,
+        log: Callable[[int, dict[str, float]], object] | None = None,
+        layers: Selection | None = None,
         most: int = 1000,
     ):
         check_kinds(model, optimizer)
+        if log is not None and not callable(log):
+            raise TypeError(
+                f"log={log!r} of type {type(log).__name__}\nexpected a function of the step and a dict of numbers"
+            )
         self.every: int = whole_numbers(every=every)[0]
         self.most: int = whole_numbers(at_least=2, most=most)[0]
         self.model: nn.Module = model
@@ -72,26 +84,42 @@ class Monitor:
         self.histograms: bool = histograms
         self.steps: int = 0  # that were made
         self.records: list[Record] = []
+        self.layers: Selection | None = layers
+        self._modules = dict(named_modules(model))
+        self._selected = selected(self._modules, layers)
         self._group = model.process_group if isinstance(model, DistributedDataParallel) else None
         first = self._group is None or dist.get_rank(self._group) == 0
         self._vigil = Vigil(tell if first else None)
+        self._log = log if first else None
+        self._log_failed = False
         self._inside = False
         self._recorder: StepRecorder | None = None  # stays for the next step if that is recorded too
         self._weights: Weights | None = None
         self._step = ExitStack()  # what ends with the step that is being recorded
 
     def __enter__(self) -> "Self":
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def start(self) -> "Self":
+        """Begins to watch, as `with` does, and returns the monitor. Raises RuntimeError if it already watches."""
         if self._inside:
-            raise RuntimeError("this Monitor is already in use\nexpected one `with` block at a time")
-        self._inside = True
+            raise RuntimeError(
+                "this Monitor is already in use\nexpected one `with` block at a time, or stop() before start()"
+            )
         self._modules = dict(named_modules(self.model))
+        self._selected = selected(self._modules, self.layers)
+        self._inside = True
         with ExitStack() as otherwise:
             otherwise.callback(self._look_away)
             self._watch_if_due()
             otherwise.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def stop(self) -> None:
+        """Ends the watch, as leaving a `with` block does: nothing of it stays at the model. A second time is harmless."""
         self._inside = False
         self._look_away()
 
@@ -104,7 +132,8 @@ class Monitor:
         """
         if not self._inside:
             raise RuntimeError(
-                "Monitor.step() outside of its `with` block\nexpected `with Monitor(model) as monitor:` around the loop"
+                "Monitor.step() outside of its `with` block\n"
+                "expected `with Monitor(model) as monitor:` around the loop, or start() before it"
             )
         self.steps += 1
         if not self.recording and self.steps % self.every:
@@ -144,10 +173,11 @@ class Monitor:
             return
         self._check_modules()
         if self._recorder is None:
-            self._recorder = StepRecorder(histograms=self.histograms)
+            chosen = None if self.layers is None else self._selected
+            self._recorder = StepRecorder(histograms=self.histograms, chosen=chosen)
             self._recorder.watch(self.model, None)
         self._recorder.begin()
-        self._weights = Weights(self._modules, self.optimizer, self._weights.copies if self._weights else ())
+        self._weights = Weights(self._selected, self.optimizer, self._weights.copies if self._weights else ())
         self._step.callback(self._weights.forget)
         self._step.enter_context(eager())
 
@@ -176,9 +206,25 @@ class Monitor:
         found = findings_in(self.model, list(calls.values()), loss, weighed, known=self._vigil.known)
         self._vigil.look(self.steps, found)
         self.records.append(record_of(self.steps, nan if loss is None else loss, calls, names, norms))
+        self._send(self.records[-1])
         if len(self.records) > self.most:
             self.every *= 2
             self.records = [each for each in self.records if (each["step"] - 1) % self.every == 0]
+
+    def _send(self, record: Record) -> None:
+        """Gives the record's numbers to the logger, whose failure is not that of training."""
+        if self._log is None:
+            return
+        try:
+            self._log(record["step"], numbers_of(record))
+        except Exception as error:  # noqa: BLE001  whatever a logger raises
+            if not self._log_failed:
+                self._log_failed = True
+                warnings.warn(
+                    f"log= raised {type(error).__name__} in step {record['step']}: {error}\ntraining goes on, and so "
+                    "does the record; the logger is called again at the next one, and not complained about again",
+                    stacklevel=4,
+                )
 
     def _check_modules(self) -> None:
         now = dict(named_modules(self.model))

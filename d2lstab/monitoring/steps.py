@@ -1,5 +1,6 @@
 """The recorder of one training step: all its passes make one row per layer call."""
 
+from collections.abc import Collection
 from math import isfinite, prod
 
 import torch
@@ -19,8 +20,9 @@ class StepRecorder(Recorder):
     A pass is a call of an outermost module: of the model, or of a part that the training loop calls by itself.
     """
 
-    def __init__(self, *, histograms: bool):
+    def __init__(self, *, histograms: bool, chosen: Collection[str] | None = None):
         super().__init__([], True)
+        self.chosen = chosen
         self.histograms = histograms
         self.functions = FunctionCalls(self)
         self.wanted = False  # whether this pass is one of training
