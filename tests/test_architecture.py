@@ -24,7 +24,7 @@ FLOORS = [
     {"training"},
     {"remedies", "diagnosis", "trainability"},
     {"coordinates", "monitoring"},
-    {"exercises", "lightning"},
+    {"exercises", "lightning", "transformers"},
 ]
 # What the package takes of torch that torch does not promise to keep. One that moves fails here by its name.
 PRIVATE = {
@@ -124,7 +124,18 @@ def test_modules_and_optimizers_keep_what_they_hold_where_they_did():
 
 
 def test_the_package_imports_without_the_course():
-    blocked = ["d2l", "pandas", "IPython", "jupyterlab", "ipywidgets", "sklearn", "torchvision", "scipy", "lightning"]
+    blocked = [
+        "d2l",
+        "pandas",
+        "IPython",
+        "jupyterlab",
+        "ipywidgets",
+        "sklearn",
+        "torchvision",
+        "scipy",
+        "lightning",
+        "transformers",
+    ]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); import d2lstab; d2lstab.random_product().plot()"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 

@@ -11,7 +11,8 @@ from torch import nn
 
 import d2lstab
 
-NAMES = [name for _, name, _ in pkgutil.walk_packages(d2lstab.__path__, "d2lstab.") if name != "d2lstab.lightning"]
+EXTRAS = {"d2lstab.lightning", "d2lstab.transformers"}
+NAMES = [name for _, name, _ in pkgutil.walk_packages(d2lstab.__path__, "d2lstab.") if name not in EXTRAS]
 # What a reader of an example has imported; not what the module around it happens to import.
 READER = {"torch": torch, "nn": nn, **{name: getattr(d2lstab, name) for name in d2lstab.__all__}}
 EXAMPLES = {

@@ -87,11 +87,10 @@ class Monitor:
         self.layers: Selection | None = layers
         self._modules = dict(named_modules(model))
         self._selected = selected(self._modules, layers)
-        self._group = model.process_group if isinstance(model, DistributedDataParallel) else None
-        first = self._group is None or dist.get_rank(self._group) == 0
-        self._vigil = Vigil(tell if first else None)
-        self._log = log if first else None
+        self._vigil = Vigil(tell)
+        self._log = log
         self._log_failed = False
+        self.share(model.process_group if isinstance(model, DistributedDataParallel) else None)
         self._inside = False
         self._recorder: StepRecorder | None = None  # stays for the next step if that is recorded too
         self._weights: Weights | None = None
@@ -117,6 +116,15 @@ class Monitor:
             self._watch_if_due()
             otherwise.pop_all()
         return self
+
+    def share(self, group: Any) -> None:
+        """From now on records are of the batches of all processes of a group of torch.distributed; the first tells.
+
+        A model wrapped in DistributedDataParallel, or sharded by `fully_shard`, brings its own.
+        """
+        self._group = group
+        if group is not None and dist.get_rank(group) != 0:
+            self._log = self._vigil.tell = None
 
     def stop(self) -> None:
         """Ends the watch, as leaving a `with` block does: nothing of it stays at the model. A second time is harmless."""
