@@ -89,8 +89,8 @@ class StabilityCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         self._let_go()
-        loss = torch.stack(self._losses).sum() / (1 if self._of_all else len(self._losses)) if self._losses else None
-        self._losses = []
+        losses, self._losses = [float(each) for each in self._losses], []
+        loss = sum(losses) / (1 if self._of_all else len(losses)) if losses else None
         self._watching().step(loss, scale=self._scale)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
