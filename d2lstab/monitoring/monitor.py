@@ -1,7 +1,7 @@
 """Watch a training loop: a few statistics of every layer, now and then, and a word when something goes wrong."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from math import nan
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,12 @@ from ..arguments import whole_numbers
 from ..recording.modules import eager, named_modules
 from ..signatures import checked
 from .calls import exchanged
+from .facts import facts_of, groups_of
 from .onsets import Onset, Vigil, findings_in
 from .selection import Selection, selected
 from .signals import Record, TrainingSignals, numbers_of, record_of, signals_of
 from .steps import StepRecorder
+from .trends import WINDOW, trends_in
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -184,8 +186,8 @@ class Monitor:
             chosen = None if self.layers is None else self._selected
             self._recorder = StepRecorder(histograms=self.histograms, chosen=chosen)
             self._recorder.watch(self.model, None)
-        self._recorder.begin()
         self._weights = Weights(self._selected, self.optimizer, self._weights.copies if self._weights else ())
+        self._recorder.begin(probed(self._weights.parameters, self.optimizer))
         self._step.callback(self._weights.forget)
         self._step.enter_context(eager())
 
@@ -199,9 +201,10 @@ class Monitor:
         weights.done()
         self._step.close()
         loss = float(loss.detach()) if isinstance(loss, Tensor) else loss
-        calls = recorder.found()
+        calls, attention = recorder.found(), recorder.attention()
+        backward = recorder.backward(scale)
         if self._group is not None:
-            calls, loss = exchanged(calls, loss, self._group)
+            calls, attention, loss = exchanged(calls, attention, loss, self._group)
             scale *= dist.get_world_size(self._group)  # each process had the gradient of its own loss, not of the mean
         calls = {label: each.with_gradients_over(scale) for label, each in calls.items()}
         if not calls:
@@ -212,8 +215,15 @@ class Monitor:
         names, norms = list(weights.parameters), weights.norms
         weighed = dict(zip(names, zip(norms[0], norms[2]))) if weights.stepped else None
         found = findings_in(self.model, list(calls.values()), loss, weighed, known=self._vigil.known)
+        facts = facts_of(
+            calls, names, norms, backward, noise=recorder.noise, outermost=recorder.outermost,
+            groups=groups_of(self.optimizer, weights.parameters, norms),
+        )  # fmt: skip
+        record = record_of(self.steps, nan if loss is None else loss, calls, names, norms)
+        record |= {"facts": facts, "attention": attention}
+        found += trends_in([*self.records[1 - WINDOW :], record], self._vigil.known)
         self._vigil.look(self.steps, found)
-        self.records.append(record_of(self.steps, nan if loss is None else loss, calls, names, norms))
+        self.records.append(record)
         self._send(self.records[-1])
         if len(self.records) > self.most:
             self.every *= 2
@@ -243,6 +253,15 @@ class Monitor:
             f"{type(self.model).__name__} changed while it was watched: {', '.join(changed[:5])}\n"
             "expected the same modules throughout; begin a new Monitor after such a change"
         )
+
+
+def probed(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None) -> list[nn.Parameter]:
+    """The first, the middle and the last of the parameters that are stepped: of those gradients are looked at before."""
+    stepped = list(parameters.values())
+    if optimizer is not None:
+        its = {id(each) for group in optimizer.param_groups for each in group["params"]}
+        stepped = [each for each in stepped if id(each) in its]
+    return [stepped[place] for place in sorted({0, len(stepped) // 2, len(stepped) - 1})] if stepped else []
 
 
 def check_kinds(model: Any, optimizer: Any) -> None:

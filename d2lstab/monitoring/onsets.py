@@ -20,6 +20,7 @@ from ..diagnosis.subject import Subject
 from ..recording import Signals
 from ..results import Result
 from .calls import LayerCall
+from .trends import TRENDS
 
 Weighed = Mapping[str, tuple[float, float]]  # the norms of each parameter's gradient, and of itself before the step
 
@@ -44,7 +45,8 @@ class Onset(Result):
 
 
 class Vigil:
-    """Says once, of each fault, when it begins: infinities at once, all else when it is seen twice in a row."""
+    """Says once, of each fault, when it begins: infinities, and what is seen in many records, at once, all else when it is seen
+    twice in a row."""
 
     def __init__(self, tell: Callable[[Onset], None] | None):
         self.tell = tell
@@ -63,7 +65,7 @@ class Vigil:
         new = [each for each in findings if each.fault not in known | explained]
         suspected = {each.fault: self.suspected.get(each.fault, Onset(step, each)) for each in new}
         for finding in new:
-            if finding.fault in self.suspected or finding.fault.startswith("non_finite"):
+            if finding.fault in self.suspected or finding.fault.startswith("non_finite") or finding.fault in TRENDS:
                 self._begins(suspected.pop(finding.fault))
         self.suspected = suspected
 

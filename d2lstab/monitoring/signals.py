@@ -22,6 +22,7 @@ from .onsets import Onset
 Record = dict[str, Any]  # of one step, as a checkpoint holds it
 COLUMNS = ("moment", "variation", "gradient", "dead", "saturated", "largest")
 LOGGED = ("moment", "gradient", "ratio", "dead", "saturated")
+ATTENTION = ("entropy", "logit")
 _LOGARITHMIC = {"moment", "gradient", "largest", "ratio"}
 
 
@@ -38,6 +39,11 @@ class TrainingSignals(Result):
     dead: Tensor  # (records, layers), share of units that are 0 for every sample
     saturated: Tensor  # (records, layers), share of inputs at which an activation's slope is below 1 % of its largest
     largest: Tensor  # (records, layers), max |h|
+    attentions: tuple[
+        str, ...
+    ]  # calls of attention, by the module that makes them, such as "encoder.0" or "encoder.0#2"
+    entropy: Tensor  # (records, attentions), over that of equal weights: 1 where all keys count alike, 0 where one does
+    logit: Tensor  # (records, attentions), the largest
     weights: tuple[str, ...]  # names of the trained parameters
     gradient_norm: Tensor  # (records, weights), as the optimizer saw it
     update_norm: Tensor  # (records, weights), of what the step added
@@ -158,9 +164,10 @@ class TrainingSignals(Result):
         """
         if flat:
             return {"step": self.steps.tolist(), "loss": self.loss.tolist(), **self._columns()}
-        tensors = ("steps", "loss", *COLUMNS, "gradient_norm", "update_norm", "weight_norm")
+        tensors = ("steps", "loss", *COLUMNS, *ATTENTION, "gradient_norm", "update_norm", "weight_norm")
         return {
             "layers": list(self.layers),
+            "attentions": list(self.attentions),
             "weights": list(self.weights),
             **{name: plain(getattr(self, name).tolist()) for name in tensors},
             "onsets": [{"step": each.step, **plain(each.finding.to_dict())} for each in self.onsets],
@@ -176,9 +183,9 @@ class TrainingSignals(Result):
     def _columns(self) -> dict[str, list[float]]:
         """The numbers of every quantity and layer that were measured at all, by names such as "moment/layer1"."""
         found: dict[str, list[float]] = {}
-        for quantity in LOGGED:
-            numbers = getattr(self, quantity)
-            for name, column in zip(logged_names(self.layers), numbers.T):
+        for quantity in (*LOGGED, *ATTENTION):
+            labels = self.attentions if quantity in ATTENTION else self.layers
+            for name, column in zip(logged_names(labels), getattr(self, quantity).T):
                 if not column.isnan().all():
                     found[f"{quantity}/{name}"] = column.tolist()
         return found
@@ -208,11 +215,15 @@ def signals_of(records: Sequence[Record], onsets: tuple[Onset, ...]) -> Training
     weights = places(name for each in records for name in each["weights"])
     bins = BINS if any(each["with_histogram"] for each in records) else 0
     numbers = torch.full((len(records), len(layers), len(COLUMNS)), nan, dtype=torch.float64, device="cpu")
+    attentions = places(label for each in records for label in each.get("attention", ()))
+    looks = torch.full((len(records), len(attentions), 2), nan, dtype=torch.float64, device="cpu")
     norms = torch.full((len(records), 3, len(weights)), nan, dtype=torch.float64, device="cpu")
     histograms = torch.full((len(records), len(layers), bins), nan, device="cpu")
     for index, each in enumerate(records):
         numbers[index, [layers[label] for label in each["layers"]]] = each["numbers"]
         norms[index][:, [weights[name] for name in each["weights"]]] = each["norms"]
+        for label, look in each.get("attention", {}).items():  # which records of earlier releases do not have
+            looks[index, attentions[label]] = torch.tensor(look, dtype=torch.float64, device="cpu")
         if each["with_histogram"]:
             shown = [layers[label] for label in each["with_histogram"]]
             histograms[index, shown] = each["histograms"] / each["histograms"].sum(1, keepdim=True).clamp(min=1)
@@ -221,6 +232,9 @@ def signals_of(records: Sequence[Record], onsets: tuple[Onset, ...]) -> Training
         loss=torch.tensor([each["loss"] for each in records], dtype=torch.float64, device="cpu"),
         layers=tuple(layers),
         **{name: numbers[..., place] for place, name in enumerate(COLUMNS)},
+        attentions=tuple(attentions),
+        entropy=looks[..., 0],
+        logit=looks[..., 1],
         weights=tuple(weights),
         gradient_norm=norms[:, 0],
         update_norm=norms[:, 1],

@@ -1,17 +1,20 @@
 """The recorder of one training step: all its passes make one row per layer call."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import partial
 from math import isfinite, prod
 
 import torch
 from torch import Tensor, nn
 
-from ..recording.functional import FunctionCalls
+from ..containers import tensors_in
 from ..recording.modules import in_backward
 from ..recording.recorder import Recorder
 from ..recording.signals import Signals
-from ..recording.statistics import measurable
+from ..recording.statistics import dense, measurable
+from .attention import StepFunctions
 from .calls import LayerCall, histogram_of
+from .facts import Backward, excess_of, look_at_answer
 
 
 class StepRecorder(Recorder):
@@ -24,13 +27,19 @@ class StepRecorder(Recorder):
         super().__init__([], True)
         self.chosen = chosen
         self.histograms = histograms
-        self.functions = FunctionCalls(self)
+        self.functions = StepFunctions(self)
+        self.outermost: list[str] = []  # modules that the loop called itself, in this step
+        self.noise = False  # whether random numbers were drawn inside a pass
+        self.answers: list[tuple[Tensor, Tensor, Tensor]] = []  # of each backward pass
+        self.earlier: list[Tensor] = []  # whether gradients were there before
+        self.looks: dict[str, list[tuple[Tensor, Tensor]]] = {}  # of attention, by label, one for each pass
+        self.attending: dict[str, int] = {}
         self.wanted = False  # whether this pass is one of training
         self.seeing = False  # whether calls of functions are being watched
 
     def _enter(self, name: str, layer: bool, opaque: bool, module: nn.Module, arguments: tuple, keywords: dict) -> None:
         if not self.path and not in_backward():
-            self._begin_pass()
+            self._begin_pass(name)
             if self.wanted and self.calls_functions and not self.seeing:
                 self.functions.__enter__()
                 self.seeing = True
@@ -38,10 +47,12 @@ class StepRecorder(Recorder):
 
     def _leave(self, name: str, layer: bool, opaque: bool, module: nn.Module, arguments: tuple, output) -> None:
         if not self.path and not in_backward():  # a simple layer that the loop calls by itself
-            self._begin_pass()
+            self._begin_pass(name)
         super()._leave(name, layer, opaque, module, arguments, output)
         if not self.path:
             self._look_away()
+            if self.wanted and not in_backward():
+                self._await_answer(output)
 
     def measure(self, name: str, kind: str, found: list[Tensor], before: dict, arguments) -> None:
         if not self.wanted:
@@ -50,13 +61,23 @@ class StepRecorder(Recorder):
         if self.histograms and measurable(found[0]) and found[0].is_floating_point():
             self.tape[-1].values["histogram"] = histogram_of(found[0].detach())
 
-    def begin(self) -> None:
-        """Forgets the step before; the hooks on modules stay."""
+    def attend(self, look: tuple[Tensor, Tensor]) -> None:
+        """One more call of attention, in the module that is being called."""
+        if self.wanted:
+            name = self.path[-1]
+            self.attending[name] = call = self.attending.get(name, 0) + 1
+            self.looks.setdefault(name if call == 1 else f"{name}#{call}", []).append(look)
+
+    def begin(self, parameters: Sequence[nn.Parameter] = ()) -> None:
+        """Forgets the step before; the hooks on modules stay. Gradients of these parameters are expected to be 0."""
         self._look_away()
         self.let_go()
         self.path.clear()  # a hook holds this list
         self.tape, self.calls, self.made, self.before = [], {}, {}, {}
         self.inside, self.batch, self.wanted = 0, None, False
+        self.outermost, self.noise, self.answers, self.earlier, self.looks = [], False, [], [], {}
+        for each in parameters:
+            self._hook(each, partial(self._look_before, each, []))
 
     def close(self) -> None:
         self._look_away()
@@ -78,9 +99,40 @@ class StepRecorder(Recorder):
             found[row.label] = found[row.label] + here if row.label in found else here
         return found
 
-    def _begin_pass(self) -> None:
+    def backward(self, scale: float) -> Backward:
+        """What the backward passes showed. Here the host waits for the device."""
+        kept = bool(self.earlier) and all(map(bool, self.earlier))
+        return Backward(len(self.answers), excess_of(self.answers, scale), kept)
+
+    def attention(self) -> dict[str, tuple[float, float]]:
+        """Entropy and largest logit of each call of attention, over all passes. Here the host waits for the device."""
+        return {
+            label: (sum(float(entropy) for entropy, _ in looks) / len(looks), max(float(logit) for _, logit in looks))
+            for label, looks in self.looks.items()
+        }
+
+    def _begin_pass(self, name: str) -> None:
         self.wanted = torch.is_grad_enabled()
-        self.calls, self.batch = {}, None
+        self.calls, self.attending, self.batch = {}, {}, None
+        if self.wanted:
+            self.outermost.append(name)
+
+    def _await_answer(self, output) -> None:
+        """Looks at the gradient of what the model answers, once it comes."""
+        answer = next((each for each in tensors_in(output) if each.dim() > 1 and each.is_floating_point()), None)
+        if answer is not None and answer.requires_grad and measurable(answer):
+            self._hook(answer, self._answered)
+
+    def _answered(self, gradient: Tensor) -> None:
+        if measurable(gradient):
+            self.answers.append(look_at_answer(gradient))
+
+    def _look_before(self, parameter: nn.Parameter, seen: list, gradient: Tensor) -> None:
+        """Called before the first gradient of a step is added."""
+        if not seen:
+            seen.append(True)
+            there = parameter.grad
+            self.earlier.append(torch.zeros(()) if there is None else dense(there).any())
 
     def _look_away(self) -> None:
         if self.seeing:
