@@ -209,17 +209,17 @@ def test_no_mean_cross_entropy_has_a_larger_gradient():
 
 
 def embedded(seed: int, *, spread: bool) -> Monitor:
-    """Two views of each picture are drawn together; without a term that drives others apart all are."""
+    """Pictures are drawn together, as to the likes of them; nothing but a term for the variance keeps them apart."""
     model = network(seed, outputs=8)
-    optimizer, generator = Adam(model.parameters(), 0.01), torch.Generator().manual_seed(seed)
+    optimizer = Adam(model.parameters(), 0.03)
 
     def advance(step):
         x, _ = batch(step)
         optimizer.zero_grad()
-        one, other = (model(x + 0.1 * torch.randn(x.shape, generator=generator)) for _ in range(2))
-        loss = F.mse_loss(one, other) + 0.05 * one.square().mean()
+        one = model(x)
+        loss = 10 * F.mse_loss(one, one.roll(1, 0)) + (one.mean(0) - 1).square().mean()
         if spread:
-            loss = loss + F.relu(1 - one.var(0).add(1e-4).sqrt()).mean()
+            loss = loss + 20 * F.relu(1 - one.var(0).add(1e-4).sqrt()).mean()
         loss.backward()
         optimizer.step()
         return loss
@@ -232,7 +232,7 @@ def test_embeddings_that_run_into_one_point_are_told(seed):
     monitor = embedded(seed, spread=False)
     signals = monitor.signals
     spread = signals.variation[:, -1] * signals.moment[:, -1].sqrt()
-    begin = int((spread < 0.02 * spread.max()).nonzero()[0]) + 1
+    begin = int((spread < 0.06 * spread.max()).nonzero()[0]) + 1
     assert told(monitor).get("collapsed", 999) <= begin + 20
     assert "collapsed" not in told(embedded(seed, spread=True))
 
@@ -321,14 +321,16 @@ def test_a_loss_that_spikes_is_told_with_what_moved_first(fixed):
     def advance(step):
         if step == 40 and not fixed:
             with torch.no_grad():
-                model[2].weight.mul_(30)
+                model[4].weight.mul_(-3)
         return classify(model, optimizer, step)
 
     monitor = watched(model, optimizer, advance, 60)
-    assert told(monitor) == ({} if fixed else {"loss_spike": 41})
-    if not fixed:
+    if fixed:
+        assert told(monitor) == {}
+    else:
+        assert told(monitor).get("loss_spike") == 41
         finding = next(each.finding for each in monitor.signals.onsets if each.finding.fault == "loss_spike")
-        assert finding.layer in ("2", "3", "4", "0") and "first to move" in finding.evidence
+        assert finding.layer == "4" and "first to move" in finding.evidence
 
 
 def adversaries(seed: int, *, saturating: bool) -> Monitor:
@@ -339,7 +341,7 @@ def adversaries(seed: int, *, saturating: bool) -> Monitor:
             "critic": nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 1)),
         }
     )
-    slow, quick = SGD(both["generator"].parameters(), 1e-3), Adam(both["critic"].parameters(), 1e-2)
+    slow, quick = SGD(both["generator"].parameters(), 1e-3), Adam(both["critic"].parameters(), 3e-2)
     generator = torch.Generator().manual_seed(seed)
     ones, zeros = torch.ones(64, 1), torch.zeros(64, 1)
 

@@ -12,16 +12,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..arguments import whole_numbers
+from ..diagnosis import Diagnosis, diagnose
 from ..recording.modules import eager, named_modules
 from ..signatures import checked
 from .calls import exchanged
 from .facts import facts_of, groups_of
+from .graph import suspicious_formula
+from .kept import KeptBatch
 from .onsets import Onset, Vigil, findings_in
 from .selection import Selection, selected
 from .signals import Record, TrainingSignals, numbers_of, record_of, signals_of
 from .steps import StepRecorder
-from .trends import WINDOW, trends_in
-from .weights import Weights
+from .trends import trends_in
+from .weights import Weights, named_parameters
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -86,13 +89,14 @@ class Monitor:
         self.histograms: bool = histograms
         self.steps: int = 0  # that were made
         self.records: list[Record] = []
+        self.kept: KeptBatch | None = None  # that with which infinities began
         self.layers: Selection | None = layers
         self._modules = dict(named_modules(model))
         self._selected = selected(self._modules, layers)
         self._vigil = Vigil(tell)
         self._log = log
         self._log_failed = False
-        self.share(model.process_group if isinstance(model, DistributedDataParallel) else None)
+        self.share(group_of(model))
         self._inside = False
         self._recorder: StepRecorder | None = None  # stays for the next step if that is recorded too
         self._weights: Weights | None = None
@@ -155,6 +159,18 @@ class Monitor:
             self._watch_if_due()
             otherwise.pop_all()
 
+    def diagnose(self, targets: Any = None, loss: Callable[..., Tensor] | None = None) -> Diagnosis:
+        """The diagnosis of the batch with which infinities began, with the weights of then; the model stays as it is.
+
+        targets, loss: those of that batch, as `diagnose` takes them. The batch is what the model was given in the
+        recorded step, held without a copy, up to 256 MiB. Raises RuntimeError where none was kept.
+        """
+        if self.kept is None:
+            raise RuntimeError("no batch was kept\nexpected a step that was recorded and had infinities or NaN")
+        inputs = self.kept.keywords if self.kept.keywords and not self.kept.arguments else self.kept.arguments
+        with self.kept.weights_of_then(named_parameters(self._selected)):
+            return diagnose(self.model, inputs, targets, loss)
+
     @property
     def signals(self) -> TrainingSignals:
         """What was recorded so far."""
@@ -200,7 +216,7 @@ class Monitor:
     def _record(self, recorder: StepRecorder, weights: Weights, loss: Tensor | float | None, scale: float) -> None:
         weights.done()
         self._step.close()
-        loss = float(loss.detach()) if isinstance(loss, Tensor) else loss
+        given, loss = loss, float(loss.detach()) if isinstance(loss, Tensor) else loss
         calls, attention = recorder.found(), recorder.attention()
         backward = recorder.backward(scale)
         if self._group is not None:
@@ -214,14 +230,24 @@ class Monitor:
             )
         names, norms = list(weights.parameters), weights.norms
         weighed = dict(zip(names, zip(norms[0], norms[2]))) if weights.stepped else None
-        found = findings_in(self.model, list(calls.values()), loss, weighed, known=self._vigil.known)
+        found = findings_in(
+            self.model,
+            list(calls.values()),
+            loss,
+            weighed,
+            known=self._vigil.known,
+            formula=suspicious_formula(given),
+            step=self.steps,
+        )
+        if self.kept is None and any(each.fault.startswith("non_finite") for each in found):
+            self.kept = recorder.kept(self.steps, weights.before)
         facts = facts_of(
             calls, names, norms, backward, noise=recorder.noise, outermost=recorder.outermost,
             groups=groups_of(self.optimizer, weights.parameters, norms),
         )  # fmt: skip
         record = record_of(self.steps, nan if loss is None else loss, calls, names, norms)
         record |= {"facts": facts, "attention": attention}
-        found += trends_in([*self.records[1 - WINDOW :], record], self._vigil.known)
+        found += trends_in([*self.records, record], self._vigil.known)
         self._vigil.look(self.steps, found)
         self.records.append(record)
         self._send(self.records[-1])
@@ -253,6 +279,14 @@ class Monitor:
             f"{type(self.model).__name__} changed while it was watched: {', '.join(changed[:5])}\n"
             "expected the same modules throughout; begin a new Monitor after such a change"
         )
+
+
+def group_of(model: nn.Module) -> Any:
+    """The processes that share a model: in DistributedDataParallel or sharded by `fully_shard`; None for no others."""
+    if isinstance(model, DistributedDataParallel):
+        return model.process_group
+    mesh = next((mesh for each in model.parameters() if (mesh := getattr(each, "device_mesh", None)) is not None), None)
+    return None if mesh is None else mesh.get_group() if mesh.ndim == 1 else dist.group.WORLD
 
 
 def probed(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None) -> list[nn.Parameter]:

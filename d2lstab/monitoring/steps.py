@@ -15,6 +15,8 @@ from ..recording.statistics import dense, measurable
 from .attention import StepFunctions
 from .calls import LayerCall, histogram_of
 from .facts import Backward, excess_of, look_at_answer
+from .kept import MOST_BYTES, KeptBatch, size_of
+from .weights import local
 
 
 class StepRecorder(Recorder):
@@ -30,6 +32,9 @@ class StepRecorder(Recorder):
         self.functions = StepFunctions(self)
         self.outermost: list[str] = []  # modules that the loop called itself, in this step
         self.noise = False  # whether random numbers were drawn inside a pass
+        self.given: dict[int, tuple[tuple, dict]] = {}  # what the model was called with, by pass
+        self.held = 0  # bytes of it
+        self.pass_of: list[int] = []  # of each entry of the tape
         self.answers: list[tuple[Tensor, Tensor, Tensor]] = []  # of each backward pass
         self.earlier: list[Tensor] = []  # whether gradients were there before
         self.looks: dict[str, list[tuple[Tensor, Tensor]]] = {}  # of attention, by label, one for each pass
@@ -43,6 +48,7 @@ class StepRecorder(Recorder):
             if self.wanted and self.calls_functions and not self.seeing:
                 self.functions.__enter__()
                 self.seeing = True
+            self._keep(arguments, keywords)
         super()._enter(name, layer, opaque, module, arguments, keywords)
 
     def _leave(self, name: str, layer: bool, opaque: bool, module: nn.Module, arguments: tuple, output) -> None:
@@ -58,6 +64,7 @@ class StepRecorder(Recorder):
         if not self.wanted:
             return
         super().measure(name, kind, found, before, arguments)
+        self.pass_of.append(len(self.outermost) - 1)
         if self.histograms and measurable(found[0]) and found[0].is_floating_point():
             self.tape[-1].values["histogram"] = histogram_of(found[0].detach())
 
@@ -75,6 +82,7 @@ class StepRecorder(Recorder):
         self.path.clear()  # a hook holds this list
         self.tape, self.calls, self.made, self.before = [], {}, {}, {}
         self.inside, self.batch, self.wanted = 0, None, False
+        self.given, self.held, self.pass_of = {}, 0, []
         self.outermost, self.noise, self.answers, self.earlier, self.looks = [], False, [], [], {}
         for each in parameters:
             self._hook(each, partial(self._look_before, each, []))
@@ -98,6 +106,24 @@ class StepRecorder(Recorder):
             )
             found[row.label] = found[row.label] + here if row.label in found else here
         return found
+
+    def kept(self, step: int, weights: dict[str, Tensor] | None) -> KeptBatch | None:
+        """The batch of the first pass with a bad number, or of the last; None where it was too large to hold."""
+        bad = (
+            place
+            for entry, place in zip(self.tape, self.pass_of)
+            if not isfinite(float(entry.values.get("norm", 0.0)))
+            or not isfinite(float(entry.values.get("gradient_norm", 0.0)))
+        )
+        given = self.given.get(next(bad, len(self.outermost) - 1))
+        return None if given is None else KeptBatch(step, *given, weights)
+
+    def _keep(self, arguments: tuple, keywords: dict) -> None:
+        """Holds what a pass is given, no copy, until the step is over; as much as memory may be asked for."""
+        if self.wanted and self.path == [] and self.outermost[-1] == "":
+            self.held += size_of((arguments, keywords))
+            if self.held <= MOST_BYTES:
+                self.given[len(self.outermost) - 1] = arguments, keywords
 
     def backward(self, scale: float) -> Backward:
         """What the backward passes showed. Here the host waits for the device."""
@@ -131,7 +157,7 @@ class StepRecorder(Recorder):
         """Called before the first gradient of a step is added."""
         if not seen:
             seen.append(True)
-            there = parameter.grad
+            there = local(parameter.grad)
             self.earlier.append(torch.zeros(()) if there is None else dense(there).any())
 
     def _look_away(self) -> None:

@@ -27,7 +27,8 @@ Rule = Callable[[Sequence[Record]], Finding | None]
 
 
 def trends_in(records: Sequence[Record], known: set[str]) -> list[Finding]:
-    """What the rules say of these records, the newest last; known faults are not asked for again."""
+    """What the rules say of the newest record, by those before it and the first; known faults are not asked for again."""
+    records = [*records[:1], *records[1:][-WINDOW:]]
     records = [each for each in records if each.get("facts")]  # a checkpoint of an older release has none
     if not records or not isfinite(records[-1]["facts"]["gradient"]):
         return []
@@ -39,7 +40,7 @@ def _facts(records: Sequence[Record], name: str) -> list[float]:
 
 
 def _learned(records: Sequence[Record]) -> bool:
-    """Whether the loss has fallen to half of the first one that is in sight."""
+    """Whether the loss has fallen to half of the first one."""
     losses = [each["loss"] for each in records if isfinite(each["loss"])]
     return len(losses) > 1 and losses[0] > 0 and median(losses[-3:]) < losses[0] / 2
 
@@ -51,8 +52,8 @@ def standing_still(records: Sequence[Record]) -> Finding | None:
     """Ratios that are 0 or nearly so, or fell a thousandfold within 20 records, under gradients that stayed."""
     last = records[-20:]
     ratios, gradients = _facts(last, "ratio"), _facts(last, "gradient")
-    stayed = 0 < median(gradients[:5]) < 10 * median(gradients[-3:])  # a run that has converged has none left
-    if not stayed or _learned(last) or any(map(isnan, ratios)):
+    stayed = 0 < records[0]["facts"]["gradient"] < 10 * median(gradients[-3:])  # a run that has converged has none left
+    if not stayed or _learned(records) or any(map(isnan, ratios)):
         return None
     # Within 20 records no schedule that serves falls by so much, but for the last record of one that ends at 0.
     fell = len(ratios) > 3 and max(ratios[-3:]) < 1e-3 * max(ratios)
@@ -90,7 +91,8 @@ def accumulation(records: Sequence[Record]) -> Finding | None:
     last = records[-3:]
     excesses = _facts(last, "excess")
     passes = min(each["facts"]["backwards"] for each in last)
-    if len(last) < 3 or passes < 2 or not min(excesses) > max(2.0, passes / 2):
+    several = any(each["facts"]["called"] > 1 for each in last)  # networks, whose gradients do not add up
+    if len(last) < 3 or passes < 2 or several or not min(excesses) > max(2.0, passes / 2):
         return None
     told = (
         f"the gradients of {passes} batches are added in a step: over all samples they are {excesses[-1]:.2g} times as "
@@ -100,13 +102,16 @@ def accumulation(records: Sequence[Record]) -> Finding | None:
     return Finding("accumulation", "", told, remedy, excesses[-1], 1.0)
 
 
+_POINT = 0.05  # of what outputs differed by before, and of their size: those that fit a large mean keep the first
+
+
 def collapsed(records: Sequence[Record]) -> Finding | None:
     """Outputs that differed between samples, and no longer do."""
     spreads = _facts(records, "spread")
     known = [each for each in spreads[:-3] if isfinite(each)]
     sizes = _facts(records[-3:], "size")
     now = max(spreads[-3:])
-    if not known or not now < 0.01 * max(known) or not all(a < 0.01 * b for a, b in zip(spreads[-3:], sizes)):
+    if not known or not now < _POINT * max(known) or not all(a < _POINT * b for a, b in zip(spreads[-3:], sizes)):
         return None
     label = records[-1]["facts"]["answer"]
     told = f"the outputs of {label} differ between samples by {now:.1g}, after {max(known):.2g}, and are {sizes[-1]:.2g} large"
@@ -149,7 +154,7 @@ def runaway(records: Sequence[Record]) -> Finding | None:
         return None
     blocks = [records[start : start + WINDOW // 4] for start in range(len(records) - WINDOW, len(records), WINDOW // 4)]
     size, gradient = ([median(_facts(block, name)) for block in blocks] for name in ("size", "gradient"))
-    loss = [sum(each["loss"] for each in block) / len(block) for block in blocks]
+    loss = [median([each["loss"] for each in block]) for block in blocks]
     grows = size[0] < size[1] < size[2] < size[3] and size[3] > 1.5 * size[0] > 0 and gradient[3] > 1.5 * gradient[0]
     if not grows or not loss[3] > 1.3 * min(loss) or not loss[3] > loss[0]:
         return None
@@ -242,8 +247,7 @@ def uneven_groups(records: Sequence[Record]) -> Finding | None:
     groups = [each["facts"]["groups"] for each in last]
     if len(last) < 10 or min(map(len, groups)) < 2 or len({len(each) for each in groups}) > 1:
         return None
-    found = (0, 0)
-    factors = []
+    factors, most, low, high = [], 0.0, 0, 0
     for each in groups:
         ratios = [update / weight if weight > 0 and rate > 0 else nan for update, weight, rate in each]
         known = [(ratio, place) for place, ratio in enumerate(ratios) if 0 < ratio < inf]
@@ -251,13 +255,14 @@ def uneven_groups(records: Sequence[Record]) -> Finding | None:
             return None
         (least, low), (most, high) = min(known), max(known)
         factors.append(most / least)
-        found = (low, high)
     if min(factors) < 1000:
         return None
     rates = [rate for _, _, rate in groups[-1]]
-    told = f"a step changes the weights of parameter group {found[1]} by {most:.1g} of themselves, {factors[-1]:.1g} times as "
-    told += f"much as those of group {found[0]}; the learning rates are {rates[found[1]]:.1g} and {rates[found[0]]:.1g}"
-    remedy = f"lr of optimizer.param_groups[{found[0]}] and [{found[1]}] such that both ratios are near 1e-3"
+    told = (
+        f"a step changes the weights of parameter group {high} by {most:.1g} of themselves, {factors[-1]:.1g} times as "
+    )
+    told += f"much as those of group {low}; the learning rates are {rates[high]:.1g} and {rates[low]:.1g}"
+    remedy = f"lr of optimizer.param_groups[{low}] and [{high}] such that both ratios are near 1e-3"
     return Finding("uneven_groups", "", told, remedy, factors[-1], 1.0)
 
 
