@@ -184,17 +184,20 @@ def loss_spike(records: Sequence[Record]) -> Finding | None:
 
 
 def _moved_first(records: Sequence[Record]) -> tuple[str, str, float, int]:
-    """Label, quantity, factor and how many records ago: what left its usual range first, by a factor of 3."""
+    """Label, quantity, factor and how many records ago: what left its usual range first, by a factor of 3.
+
+    Within a record signals move before gradients, the first layer's signal and the last layer's gradient first.
+    """
     found = ("", "", 1.0, -1)
     earlier = records[-21:-5] if len(records) > 10 else records[:-1]
     for column, quantity in ((0, "second moment"), (2, "squared gradient")):
         usual = [dict(zip(each["layers"], each["numbers"][:, column].tolist())) for each in earlier]
         for ago, each in enumerate(reversed(records[-5:])):
-            for label, value in zip(each["layers"], each["numbers"][:, column].tolist()):
-                most = max((row.get(label, 0.0) for row in usual), default=0.0)
-                middle = median([row.get(label, nan) for row in usual]) if usual else nan
-                if value > 3 * most > 0 and (ago > found[3] or (ago == found[3] and value / middle > found[2])):
-                    found = (label, quantity, value / middle, ago)
+            numbers = list(zip(each["layers"], each["numbers"][:, column].tolist()))
+            for label, value in numbers if column == 0 else reversed(numbers):
+                known = [row[label] for row in usual if label in row]
+                if known and ago > found[3] and value > 3 * max(known) > 0:
+                    found = (label, quantity, value / median(known), ago)
     return found
 
 

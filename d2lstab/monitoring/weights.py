@@ -3,7 +3,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from math import isfinite, isnan, nan, sqrt
+from math import isfinite, nan, sqrt
 from typing import Any
 
 import torch
@@ -66,7 +66,8 @@ class Weights:
     def _end(self) -> None:
         now = self._now()
         self.norms[0] = self._whole(norms([local(each.grad) for each in self.parameters.values()]))
-        if self.before is None and not all(isfinite(each) or isnan(each) for each in self.norms[0]):
+        there = [each.grad is not None for each in self.parameters.values()]
+        if self.before is None and any(known and not isfinite(each) for known, each in zip(there, self.norms[0])):
             self.before = dict(zip(self.parameters, map(torch.clone, self.copies)))
         if now:
             torch._foreach_sub_(self.copies, now)
