@@ -51,7 +51,8 @@ def _masked(func: Callable, args: tuple[Any, ...], kwargs: dict[str, Any], logit
     own = func is F.scaled_dot_product_attention
     mask = kwargs.get("attn_mask", args[3] if own and len(args) > 3 else None)
     causal = own and kwargs.get("is_causal", args[5] if len(args) > 5 else False)
-    queries = args[0].shape[-2 if own else 0]
+    query: Tensor = kwargs["query"] if "query" in kwargs else args[0]
+    queries = query.shape[-2 if own else 0]
     stride = max(1, queries // QUERIES)
     if causal:
         rows = torch.arange(0, queries, stride, device=logits.device)

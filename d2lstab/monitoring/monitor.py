@@ -247,7 +247,7 @@ class Monitor:
         )  # fmt: skip
         record = record_of(self.steps, nan if loss is None else loss, calls, names, norms)
         record |= {"facts": facts, "attention": attention}
-        found += trends_in([*self.records, record], self._vigil.known)
+        found += trends_in([*self.records, record], self._vigil.known | {each.fault for each in found})
         self._vigil.look(self.steps, found)
         self.records.append(record)
         self._send(self.records[-1])

@@ -21,6 +21,12 @@ TRENDS: dict[str, str] = {
     "attention_collapse": "each query comes to look at a single key, and logits are so large that it stays so",
     "uneven_groups": "the steps of one parameter group are a thousand times larger than another's, each for its weights",
 }
+# Faults after which each of these is nothing new.
+CAUSES: dict[str, set[str]] = {
+    "collapsed": {"dead", "saturated", "vanishing", "non_finite_forward", "non_finite_backward"},
+    "standing_still": {"dead", "saturated", "vanishing", "loss_spike", "adversary_ahead"},
+    "runaway": {"exploding", "loss_spike"},
+}
 WINDOW = 40  # records that are looked at
 
 Rule = Callable[[Sequence[Record]], Finding | None]
@@ -32,7 +38,8 @@ def trends_in(records: Sequence[Record], known: set[str]) -> list[Finding]:
     records = [each for each in records if each.get("facts")]  # a checkpoint of an older release has none
     if not records or not isfinite(records[-1]["facts"]["gradient"]):
         return []
-    return [finding for rule in RULES if rule.__name__ not in known and (finding := rule(records)) is not None]
+    asked = [rule for rule in RULES if not known & {rule.__name__, *CAUSES.get(rule.__name__, ())}]
+    return [finding for rule in asked if (finding := rule(records)) is not None]
 
 
 def _facts(records: Sequence[Record], name: str) -> list[float]:
