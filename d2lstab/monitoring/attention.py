@@ -1,6 +1,6 @@
 """What attention does while it trains: how evenly each query looks at its keys, and how large logits become."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import log
 from typing import Any
@@ -44,7 +44,7 @@ def look_of(func: Callable, args: tuple, kwargs: dict[str, Any]) -> tuple[Tensor
     return entropy, logits.masked_fill(logits.isinf(), 0).abs().max()
 
 
-def _masked(func: Callable, args: tuple[Any, ...], kwargs: dict[str, Any], logits: Tensor) -> Tensor:
+def _masked(func: Callable, args: Sequence[Any], kwargs: dict[str, Any], logits: Tensor) -> Tensor:
     """The logits with -inf where a key is hidden; masks of other forms than (queries, keys) are left out."""
     if func not in (F.scaled_dot_product_attention, F.multi_head_attention_forward):
         return logits
