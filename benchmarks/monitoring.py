@@ -35,13 +35,32 @@ def descent(model) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=1e-6)
 
 
-def loop(model, inputs, targets, *, steps: int = STEPS, every: int = 0, histograms: bool = False) -> None:
+def loop(model, inputs, targets, *, steps: int = STEPS, every: int = 0, **settings) -> None:
     """Some steps, watched by a Monitor unless `every` is 0."""
     optimizer = descent(model)
-    watched = Monitor(model, optimizer=optimizer, every=every, histograms=histograms, tell=None) if every else None
+    watched = Monitor(model, optimizer=optimizer, every=every, tell=None, **settings) if every else None
     with watched or nullcontext():
         for _ in range(steps):
             step(model, inputs, targets, optimizer, watched)
+
+
+def logged(model, inputs, targets) -> None:
+    """As `loop`, every record given to wandb's logger, which is offline."""
+    import wandb
+
+    loop(model, inputs, targets, every=1, log=lambda step, numbers: wandb.run.log(numbers))
+
+
+def logger_alone(model, inputs, targets) -> None:
+    """What wandb's logger costs itself, with as many numbers."""
+    import wandb
+
+    given: list[dict[str, float]] = []
+    loop(model, inputs, targets, steps=1, every=1, log=lambda step, numbers: given.append(numbers))
+    optimizer = descent(model)
+    for _ in range(STEPS):
+        step(model, inputs, targets, optimizer, None)
+        wandb.run.log(given[0])
 
 
 def histogram_hooks(model, inputs, targets) -> None:
@@ -81,6 +100,11 @@ def seldom(model, inputs, targets) -> Row:
     return median, least, most
 
 
+def last_layer(model) -> str:
+    """The path of the last module, which all three networks answer with."""
+    return [name for name, _ in model.named_modules()][-1]
+
+
 def rows() -> dict[str, dict[str, Row | str]]:
     """Each network's training step, watched in several ways."""
     found: dict[str, Row | str] = {}
@@ -89,6 +113,9 @@ def rows() -> dict[str, dict[str, Row | str]]:
         ways = {
             "Monitor(every=1)": partial(loop, every=1),
             "Monitor(every=1, histograms=True)": partial(loop, every=1, histograms=True),
+            "Monitor(every=1, layers=the last)": partial(loop, every=1, layers=last_layer(given[0])),
+            "Monitor(every=1, log=wandb.log)": logged,
+            "wandb.log of as many numbers, alone": logger_alone,
             "hooks with histograms, as fastai's": histogram_hooks,
             **{way: partial(then_step, WAYS[way]) for way in BESIDE},
         }

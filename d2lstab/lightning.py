@@ -1,7 +1,6 @@
 """A callback for Lightning's Trainer. Needs the extra: pip install "d2lstab[lightning]"."""
 
 from collections.abc import Callable
-from math import isnan
 from typing import Any
 
 try:
@@ -13,17 +12,15 @@ except ImportError as error:
     ) from error
 
 from .monitoring import Monitor, Onset, TrainingSignals
-from .monitoring.signals import signals_of
-
-_LOGGED = ("moment", "gradient", "ratio", "dead", "saturated")
+from .monitoring.selection import Selection
 
 
 class StabilityMonitor(Callback):
     """A Monitor around a Trainer's training steps: `Trainer(callbacks=[StabilityMonitor()])`.
 
-    Every record goes to the trainer's loggers as "moment/layer", "gradient/layer", "ratio/layer", "dead/layer" and
-    "saturated/layer"; `.signals` holds them all, and checkpoints carry them on. The arguments are those of `Monitor`;
-    a step is one of the optimizer, however many batches it accumulates. Training stays bit for bit what it is.
+    Every record goes to the trainer's loggers as "loss", "moment/layer", "gradient/layer", "ratio/layer", "dead/layer"
+    and "saturated/layer"; `.signals` holds them all, and checkpoints carry them on. The arguments are those of
+    `Monitor`; a step is one of the optimizer, however many batches it accumulates. Training stays bit for bit what it is.
     """
 
     def __init__(
@@ -32,9 +29,12 @@ class StabilityMonitor(Callback):
         *,
         histograms: bool = False,
         tell: Callable[[Onset], None] | None = print,
+        layers: Selection | None = None,
         most: int = 1000,
     ):
-        self.settings: dict[str, Any] = {"every": every, "histograms": histograms, "tell": tell, "most": most}
+        self.settings: dict[str, Any] = {
+            "every": every, "histograms": histograms, "tell": tell, "layers": layers, "most": most
+        }  # fmt: skip
         self.monitor: Monitor | None = None
         self._state: dict[str, Any] = {}  # of the run that a checkpoint came from
         self._steps = 0  # of the trainer, when last seen
@@ -53,10 +53,15 @@ class StabilityMonitor(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         optimizers = trainer.optimizers
         optimizer = optimizers[0] if len(optimizers) == 1 else None
-        self.monitor = Monitor(trainer.model or pl_module, optimizer=optimizer, **self.settings)
+
+        def log(step: int, numbers: dict[str, float]) -> None:
+            for logger in trainer.loggers:
+                logger.log_metrics(numbers, step=trainer.global_step)
+
+        self.monitor = Monitor(trainer.model or pl_module, optimizer=optimizer, log=log, **self.settings)
         if self._state:
             self.monitor.load_state_dict(self._state)
-        self.monitor.__enter__()
+        self.monitor.start()
         self._steps, self._scale = trainer.global_step, 1.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -70,31 +75,18 @@ class StabilityMonitor(Callback):
         if trainer.global_step == self._steps:  # gradients are still being accumulated
             return
         self._steps = trainer.global_step
-        monitor = self._watching()
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        monitor.step(loss, scale=self._scale)
-        if monitor.records and monitor.records[-1]["step"] == monitor.steps:
-            self._log(trainer, signals_of(monitor.records[-1:], ()))
+        self._watching().step(loss, scale=self._scale)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._watching().__exit__(None, None, None)
+        self._watching().stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self.monitor is not None:
-            self.monitor.__exit__(None, None, None)
+            self.monitor.stop()
 
     def state_dict(self) -> dict[str, Any]:
         return self.monitor.state_dict() if self.monitor is not None else self._state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._state = state_dict
-
-    def _log(self, trainer: Trainer, signals: TrainingSignals) -> None:
-        metrics = {
-            f"{name}/{layer}": value
-            for name in _LOGGED
-            for layer, value in zip(signals.layers, getattr(signals, name)[-1].tolist())
-            if not isnan(value)
-        }
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)

@@ -26,7 +26,7 @@ FLOORS = [
     {"remedies", "trainability"},
     {"coordinates", "diagnosis"},
     {"monitoring"},
-    {"exercises", "lightning"},
+    {"exercises", "lightning", "transformers"},
 ]
 # Inside the one folder in which a batch takes a long way: each file uses those before it.
 DIAGNOSIS = (
@@ -150,7 +150,18 @@ def test_modules_and_optimizers_keep_what_they_hold_where_they_did():
 
 
 def test_the_package_imports_without_the_course():
-    blocked = ["d2l", "pandas", "IPython", "jupyterlab", "ipywidgets", "sklearn", "torchvision", "scipy", "lightning"]
+    blocked = [
+        "d2l",
+        "pandas",
+        "IPython",
+        "jupyterlab",
+        "ipywidgets",
+        "sklearn",
+        "torchvision",
+        "scipy",
+        "lightning",
+        "transformers",
+    ]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); import d2lstab; d2lstab.random_product().plot()"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 

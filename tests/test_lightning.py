@@ -124,7 +124,7 @@ def test_a_record_is_logged_without_a_look_at_those_before(tmp_path, monkeypatch
         looked_at.append(len(records))
         return signals_of(records, onsets)
 
-    monkeypatch.setattr("d2lstab.lightning.signals_of", counted)
+    monkeypatch.setattr("d2lstab.monitoring.signals.signals_of", counted)
     fit([StabilityMonitor(every=1, most=2)], tmp_path, logger=CSVLogger(tmp_path, "", ""))
     rows = [row for row in csv.DictReader((tmp_path / "metrics.csv").open()) if row.get("ratio/net.0")]
     assert [int(row["step"]) for row in rows] == [1, 2, 3, 5, 9]  # `every` doubles again and again

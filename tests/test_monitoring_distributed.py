@@ -44,6 +44,53 @@ def network() -> nn.Module:
     return mlp([64, 32, 32, 32, 10], torch.relu, initializer=he_normal_)
 
 
+def one_shard_of_two(rank: int, folder: str) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    model, mesh, told = network(), init_device_mesh("cpu", (2,)), []
+    for each in (model.layer1, model.layer3, model):
+        fully_shard(each, mesh=mesh)
+    inputs, targets = normal(64 * STEPS, 64, generator=seeded(1)), torch.arange(64 * STEPS) % 10
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    with Monitor(model, optimizer=optimizer, every=1, tell=told.append) as monitor:
+        for step in range(STEPS):
+            mine = slice(64 * step + 32 * rank, 64 * step + 32 * rank + 32)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(inputs[mine]), targets[mine])
+            loss.backward()
+            optimizer.step()
+            monitor.step(loss)
+    torch.save({"state": monitor.state_dict(), "told": [str(each) for each in told]}, f"{folder}/rank{rank}.pt")
+    dist.barrier()
+    os._exit(0)
+
+
+def test_norms_of_a_sharded_model_are_those_of_the_whole(tmp_path):
+    """A shard's own are too small by about √2 for two processes."""
+    mp.spawn(one_shard_of_two, args=(str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    mine, other = (Monitor(network()) for _ in range(2))
+    mine.load_state_dict(first["state"])
+    other.load_state_dict(second["state"])
+    model, inputs, targets = network(), normal(64 * STEPS, 64, generator=seeded(1)), torch.arange(64 * STEPS) % 10
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    with Monitor(model, optimizer=optimizer, every=1, tell=None) as alone:
+        for step in range(STEPS):
+            x, y = (each[64 * step : 64 * step + 64] for each in (inputs, targets))
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            alone.step(loss)
+    whole, parts = alone.signals, mine.signals
+    assert parts.to_dict() == other.signals.to_dict()
+    assert parts.layers == whole.layers and parts.weights == whole.weights and first["told"] == second["told"] == []
+    for name in ("loss", "moment", "gradient", "dead", "largest", "gradient_norm", "update_norm", "weight_norm"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-4, atol=1e-9, equal_nan=True)
+
+
 def one_of_two(rank: int, folder: str, fails: bool) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     told: list = []

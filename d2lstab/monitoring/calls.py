@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ..recording import SignalRow
 
+Attention = dict[str, tuple[float, float]]  # entropy and largest logit of each call
+
 # Bins of equal width in asinh(10 h): even steps below 0.1, factors of 1.4 above, up to ±2,000.
 _REACH = 10.6
 BINS = 64
@@ -76,16 +78,23 @@ def together(one: Tensor | None, two: Tensor | None) -> Tensor | None:
     return torch.maximum(one, two) if one is not None and two is not None and one.shape == two.shape else None
 
 
-def exchanged(calls: dict[str, LayerCall], loss: float | None, group: Any) -> tuple[dict[str, LayerCall], float | None]:
-    """The calls over the batches of all processes and the mean of their losses, in one exchange, the same on each."""
+def exchanged(
+    calls: dict[str, LayerCall], attention: Attention, loss: float | None, group: Any
+) -> tuple[dict[str, LayerCall], Attention, float | None]:
+    """Calls and attention over the batches of all processes and the mean of their losses, in one exchange, the same on each."""
     everyone: list = [None] * dist.get_world_size(group)
     calls = {
         label: replace(call, reach=None if call.reach is None else call.reach.cpu()) for label, call in calls.items()
     }
-    dist.all_gather_object(everyone, (calls, loss), group=group)
+    dist.all_gather_object(everyone, (calls, attention, loss), group=group)
     total: dict[str, LayerCall] = {}
-    for each, _ in everyone:
+    for each, _, _ in everyone:
         for label, call in each.items():
             total[label] = total[label] + call if label in total else call
-    mean = None if loss is None else sum(each for _, each in everyone) / len(everyone)
-    return total, mean
+    mean = None if loss is None else sum(each for _, _, each in everyone) / len(everyone)
+    looks: dict[str, list[tuple[float, float]]] = {}
+    for _, each, _ in everyone:
+        for label, look in each.items():
+            looks.setdefault(label, []).append(look)
+    seen = {label: (sum(h for h, _ in some) / len(some), max(z for _, z in some)) for label, some in looks.items()}
+    return total, seen, mean

@@ -20,6 +20,7 @@ from ..diagnosis.subject import Subject
 from ..recording import Signals
 from ..results import Result
 from .calls import LayerCall
+from .trends import TRENDS
 
 Weighed = Mapping[str, tuple[float, float]]  # the norms of each parameter's gradient, and of itself before the step
 
@@ -44,7 +45,8 @@ class Onset(Result):
 
 
 class Vigil:
-    """Says once, of each fault, when it begins: infinities at once, all else when it is seen twice in a row."""
+    """Says once, of each fault, when it begins: infinities, and what is seen in many records, at once, all else when it is seen
+    twice in a row."""
 
     def __init__(self, tell: Callable[[Onset], None] | None):
         self.tell = tell
@@ -63,7 +65,7 @@ class Vigil:
         new = [each for each in findings if each.fault not in known | explained]
         suspected = {each.fault: self.suspected.get(each.fault, Onset(step, each)) for each in new}
         for finding in new:
-            if finding.fault in self.suspected or finding.fault.startswith("non_finite"):
+            if finding.fault in self.suspected or finding.fault.startswith("non_finite") or finding.fault in TRENDS:
                 self._begins(suspected.pop(finding.fault))
         self.suspected = suspected
 
@@ -95,13 +97,16 @@ def findings_in(
     weights: Weighed | None,
     *,
     known: set[str],
+    formula: tuple[str, str] | None = None,
+    step: int = 0,
 ) -> list[Finding]:
     """What the rules of `diagnosis` find in one step, the root cause first.
 
     calls: in the order of execution. weights: None where the optimizer made no step, as it does when a loss scaler
-    has seen infinite gradients. known: faults that need not be found again.
+    has seen infinite gradients. known: faults that need not be found again. formula: the operation of the loss that
+    makes infinities most easily, and how to write it instead. step: of training, from 1; 0 where it is not known.
     """
-    broken = _non_finite(calls, loss, weights)
+    broken = _non_finite(calls, loss, weights, formula, step)
     if broken is not None:
         return [broken]
     rows = [each.row for each in calls]
@@ -144,19 +149,30 @@ def _over_time(evidence: Evidence, weights: Weighed) -> list[Finding]:
 
 
 _BEFORE = "go back to a checkpoint from before this step; then a smaller learning rate, or clipped gradients"
+_AT_ONCE = "no step was made yet, so no rate is to blame: look at the inputs, then at this layer's operation"
+_MORE = "; monitor.diagnose(targets, loss) runs that very batch again and names the operation"
 
 
-def _non_finite(calls: Sequence[LayerCall], loss: float | None, weights: Weighed | None) -> Finding | None:
+def _non_finite(
+    calls: Sequence[LayerCall],
+    loss: float | None,
+    weights: Weighed | None,
+    formula: tuple[str, str] | None,
+    step: int,
+) -> Finding | None:
+    remedy = (_AT_ONCE if step == 1 else _BEFORE) + _MORE
+    named = f"{formula[1]} (the loss computes {formula[0]})" if formula is not None else remedy
     spoilt = next((name for name, (_, norm) in (weights or {}).items() if not isfinite(norm)), None)
     if spoilt is not None:
-        return Finding("non_finite_forward", spoilt, "this weight was infinite or NaN before the step began", _BEFORE)
+        told = "this weight was infinite or NaN before the step began"
+        return Finding("non_finite_forward", spoilt, told, remedy)
     forward = next((each.row.label for each in calls if each.bad_signal), None)
     if forward is not None:
-        return Finding("non_finite_forward", forward, "its output is the first that is infinite or NaN", _BEFORE)
+        return Finding("non_finite_forward", forward, "its output is the first that is infinite or NaN", remedy)
     if loss is not None and not isfinite(loss):
-        return Finding("non_finite_forward", "", f"the loss is {loss}, and every recorded output is finite", _BEFORE)
+        return Finding("non_finite_forward", "", f"the loss is {loss}, and every recorded output is finite", named)
     backward = next((each.row.label for each in reversed(calls) if each.bad_gradient), None)
     if backward is not None and weights is not None:
         told = "the loss is finite; on the way back this is the first gradient that is not"
-        return Finding("non_finite_backward", backward, told, _BEFORE)
+        return Finding("non_finite_backward", backward, told, named)
     return None

@@ -1,9 +1,12 @@
 """What a monitor recorded: tensors over steps and layers."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,12 +14,15 @@ from torch import Tensor
 
 from ..plotting import Axes, count_in, heatmap, line_with_band, literal, new_axes, shades, theory_line
 from ..recording.signals import plain
+from ..recording.tables import number_text, text_table
 from ..results import Result
 from .calls import BINS, EDGES, LayerCall
 from .onsets import Onset
 
 Record = dict[str, Any]  # of one step, as a checkpoint holds it
 COLUMNS = ("moment", "variation", "gradient", "dead", "saturated", "largest")
+LOGGED = ("moment", "gradient", "ratio", "dead", "saturated")
+ATTENTION = ("entropy", "logit")
 _LOGARITHMIC = {"moment", "gradient", "largest", "ratio"}
 
 
@@ -33,6 +39,11 @@ class TrainingSignals(Result):
     dead: Tensor  # (records, layers), share of units that are 0 for every sample
     saturated: Tensor  # (records, layers), share of inputs at which an activation's slope is below 1 % of its largest
     largest: Tensor  # (records, layers), max |h|
+    attentions: tuple[
+        str, ...
+    ]  # calls of attention, by the module that makes them, such as "encoder.0" or "encoder.0#2"
+    entropy: Tensor  # (records, attentions), over that of equal weights: 1 where all keys count alike, 0 where one does
+    logit: Tensor  # (records, attentions), the largest
     weights: tuple[str, ...]  # names of the trained parameters
     gradient_norm: Tensor  # (records, weights), as the optimizer saw it
     update_norm: Tensor  # (records, weights), of what the step added
@@ -135,19 +146,49 @@ class TrainingSignals(Result):
         ax.set(xlabel="step")
         return ax
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the histograms as plain values; None where nothing was measured."""
-        tensors = ("steps", "loss", *COLUMNS, "gradient_norm", "update_norm", "weight_norm")
+    def table(self) -> str:
+        """One line per layer call, for a terminal: what the last record measured, to two digits.
+
+        Raises ValueError where no step was recorded.
+        """
+        self._check_any()
+        columns = [getattr(self, name)[-1].tolist() for name in LOGGED]
+        body = [[label, *map(number_text, numbers)] for label, *numbers in zip(self.layers, *columns)]
+        return text_table(["layer", *LOGGED], body)
+
+    def to_dict(self, *, flat: bool = False) -> dict[str, Any]:
+        """Everything but the histograms as plain values; None where nothing was measured.
+
+        flat=True: one list per number that a logger gets, all of the records' length, with "step" and "loss" first:
+        the columns of pandas.DataFrame(signals.to_dict(flat=True)); NaN where nothing was measured.
+        """
+        if flat:
+            return {"step": self.steps.tolist(), "loss": self.loss.tolist(), **self._columns()}
+        tensors = ("steps", "loss", *COLUMNS, *ATTENTION, "gradient_norm", "update_norm", "weight_norm")
         return {
             "layers": list(self.layers),
+            "attentions": list(self.attentions),
             "weights": list(self.weights),
             **{name: plain(getattr(self, name).tolist()) for name in tensors},
             "onsets": [{"step": each.step, **plain(each.finding.to_dict())} for each in self.onsets],
         }
 
-    def to_json(self) -> str:
-        """`to_dict` as JSON; infinite numbers are the strings "inf" and "-inf"."""
-        return json.dumps(self.to_dict())
+    def to_json(self, path: str | PathLike[str] | None = None) -> str:
+        """`to_dict` as JSON, written to `path` if one is given; infinite numbers are the strings "inf" and "-inf"."""
+        text = json.dumps(self.to_dict())
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def _columns(self) -> dict[str, list[float]]:
+        """The numbers of every quantity and layer that were measured at all, by names such as "moment/layer1"."""
+        found: dict[str, list[float]] = {}
+        for quantity in (*LOGGED, *ATTENTION):
+            labels = self.attentions if quantity in ATTENTION else self.layers
+            for name, column in zip(logged_names(labels), getattr(self, quantity).T):
+                if not column.isnan().all():
+                    found[f"{quantity}/{name}"] = column.tolist()
+        return found
 
 
 def record_of(
@@ -174,11 +215,15 @@ def signals_of(records: Sequence[Record], onsets: tuple[Onset, ...]) -> Training
     weights = places(name for each in records for name in each["weights"])
     bins = BINS if any(each["with_histogram"] for each in records) else 0
     numbers = torch.full((len(records), len(layers), len(COLUMNS)), nan, dtype=torch.float64, device="cpu")
+    attentions = places(label for each in records for label in each.get("attention", ()))
+    looks = torch.full((len(records), len(attentions), 2), nan, dtype=torch.float64, device="cpu")
     norms = torch.full((len(records), 3, len(weights)), nan, dtype=torch.float64, device="cpu")
     histograms = torch.full((len(records), len(layers), bins), nan, device="cpu")
     for index, each in enumerate(records):
         numbers[index, [layers[label] for label in each["layers"]]] = each["numbers"]
         norms[index][:, [weights[name] for name in each["weights"]]] = each["norms"]
+        for label, look in each.get("attention", {}).items():  # which records of earlier releases do not have
+            looks[index, attentions[label]] = torch.tensor(look, dtype=torch.float64, device="cpu")
         if each["with_histogram"]:
             shown = [layers[label] for label in each["with_histogram"]]
             histograms[index, shown] = each["histograms"] / each["histograms"].sum(1, keepdim=True).clamp(min=1)
@@ -187,6 +232,9 @@ def signals_of(records: Sequence[Record], onsets: tuple[Onset, ...]) -> Training
         loss=torch.tensor([each["loss"] for each in records], dtype=torch.float64, device="cpu"),
         layers=tuple(layers),
         **{name: numbers[..., place] for place, name in enumerate(COLUMNS)},
+        attentions=tuple(attentions),
+        entropy=looks[..., 0],
+        logit=looks[..., 1],
         weights=tuple(weights),
         gradient_norm=norms[:, 0],
         update_norm=norms[:, 1],
@@ -195,6 +243,23 @@ def signals_of(records: Sequence[Record], onsets: tuple[Onset, ...]) -> Training
         edges=EDGES,
         onsets=onsets,
     )
+
+
+def numbers_of(record: Record) -> dict[str, float]:
+    """What a logger gets of one record: the loss, then a number per quantity and layer; nothing that is NaN."""
+    columns = signals_of([record], ()).to_dict(flat=True)
+    return {name: float(column[0]) for name, column in columns.items() if name != "step" and not isnan(column[0])}
+
+
+def logged_names(labels: Iterable[str]) -> list[str]:
+    """The labels in letters that every logger takes: of "fc1#2" comes "fc1.2", of "relu()" "relu", of "" "model"."""
+    found: dict[str, None] = {}
+    for label in labels:
+        name = re.sub(r"[^-\w./]", "_", label.replace("()", "").replace("#", ".")) or "model"
+        while name in found:
+            name += "_"
+        found[name] = None
+    return list(found)
 
 
 def places(names: Iterable[str]) -> dict[str, int]:

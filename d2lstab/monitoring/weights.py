@@ -3,9 +3,11 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from math import nan
+from math import isfinite, nan, sqrt
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..recording.statistics import WIDE, norm
@@ -27,6 +29,7 @@ class Weights:
         self.parameters = named_parameters(modules)
         self.handles, self.copies = [], list(copies)
         self.norms = [[nan] * len(self.parameters) for _ in ("gradient", "update", "weight")]
+        self.before: dict[str, Tensor] | None = None  # the weights before a step whose gradients were infinite or NaN
         self.stepping, self.stepped = False, False  # a loss scaler may leave a step out
         if optimizer is None:
             self._begin()
@@ -50,23 +53,56 @@ class Weights:
 
     @torch.no_grad()
     def _begin(self) -> None:
-        now: list[Tensor] = [*self.parameters.values()]
+        now = self._now()
         if [_form(each) for each in now] == [_form(each) for each in self.copies]:
             if now:  # torch refuses lists without tensors
                 torch._foreach_copy_(self.copies, now)  # new memory would cost several times as much
         else:
             self.copies = [each.clone() for each in now]
-        self.norms[2] = norms(self.copies)
+        self.norms[2] = self._whole(norms(self.copies))
         self.stepping = True
 
     @torch.no_grad()
     def _end(self) -> None:
-        now: list[Tensor] = [*self.parameters.values()]
-        self.norms[0] = norms([each.grad for each in now])
+        now = self._now()
+        self.norms[0] = self._whole(norms([local(each.grad) for each in self.parameters.values()]))
+        there = [each.grad is not None for each in self.parameters.values()]
+        if self.before is None and any(known and not isfinite(each) for known, each in zip(there, self.norms[0])):
+            self.before = dict(zip(self.parameters, map(torch.clone, self.copies)))
         if now:
             torch._foreach_sub_(self.copies, now)
-        self.norms[1] = norms(self.copies)
+        self.norms[1] = self._whole(norms(self.copies))
         self.stepping, self.stepped = False, True
+
+    def _now(self) -> list[Tensor]:
+        """The weights, of sharded ones this process's part."""
+        return [each for parameter in self.parameters.values() if (each := local(parameter)) is not None]
+
+    def _whole(self, found: list[float]) -> list[float]:
+        """Norms of whole weights from those of their parts, summed up over the processes that hold these."""
+        by_group: dict[Any, list[int]] = defaultdict(list)
+        for place, each in enumerate(self.parameters.values()):
+            for group in sharing(each):
+                by_group[group].append(place)
+        for group, its in by_group.items():
+            squares = torch.tensor([found[place] ** 2 for place in its], dtype=torch.float64)
+            dist.all_reduce(squares, group=group)
+            for place, square in zip(its, squares.tolist()):
+                found[place] = sqrt(square)
+        return found
+
+
+def local(tensor: Tensor | None) -> Tensor | None:
+    """This process's part of a tensor that `fully_shard` or another plan has distributed; any other as it is."""
+    return tensor.to_local() if tensor is not None and hasattr(tensor, "device_mesh") else tensor  # pyright: ignore
+
+
+def sharing(tensor: Tensor) -> list[Any]:
+    """The groups of processes over which a tensor is split, one for each direction."""
+    mesh = getattr(tensor, "device_mesh", None)
+    if mesh is None:
+        return []
+    return [mesh.get_group(axis) for axis, each in enumerate(tensor.placements) if each.is_shard()]  # pyright: ignore
 
 
 def _form(tensor: Tensor) -> tuple:

@@ -64,7 +64,7 @@ class FunctionCalls(TorchFunctionMode):
         if recorder.full and func in JOINS:
             with torch._C.DisableTorchFunction():
                 recorder.join(args)
-        if kind is None or recorder.inside or not recorder.path or in_backward():
+        if kind is None or recorder.inside or not recorder.path or in_backward() or not recorder.watching:
             return func(*args, **(kwargs or {}))
         before = {}
         if recorder.full:

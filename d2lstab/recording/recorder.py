@@ -1,7 +1,7 @@
 """Hooks that measure and leave nothing behind."""
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from math import nan
@@ -64,6 +64,7 @@ class Recorder:
         self.handles, self.tensor_handles, self.hooked_leaves = [], [], []
         self.calls: dict[str, int] = {}
         self.calls_functions = True  # whether activations that are called as functions are of interest
+        self.chosen: Collection[str] | None = None  # paths of the modules that are watched; None for all
         self.path: list[str] = []  # the modules that are being called, outermost first
         self.inside = 0  # how many of them are torch's own layers: the functions those call are part of them
         self.batch: int | None = None
@@ -78,9 +79,13 @@ class Recorder:
 
     def watch(self, model: nn.Module, kinds: type | tuple[type, ...] | None) -> None:
         modules = list(named_modules(model))
-        self.calls_functions = kinds is None and any(calls_functions(module) for _, module in modules)
+        watched = {name for name, _ in modules if self.chosen is None or name in self.chosen}
+        self.calls_functions = kinds is None and any(calls_functions(each) for name, each in modules if name in watched)
         for name, module in modules:
             layer = is_layer(name, module, kinds)
+            if layer and name not in watched:  # of interest only for what comes after it
+                self.handles.append(module.register_forward_hook(self._pass_by))
+                continue
             opaque = is_leaf(module) and type(module).__module__.startswith("torch.")
             measured = layer and (self.full or isinstance(module, nn.RNNBase))
             needed = measured or self.calls_functions
@@ -120,6 +125,20 @@ class Recorder:
             return activation(z, *arguments, **keywords)
 
         return called
+
+    @property
+    def watching(self) -> bool:
+        """Whether what the innermost module calls is of interest."""
+        return self.chosen is None or self.path[-1] in self.chosen
+
+    def _pass_by(self, module: nn.Module, arguments: tuple, output) -> None:
+        if self.full and isinstance(output, Tensor):
+            self._note_axis(module, output)
+
+    def _note_axis(self, module: nn.Module, output: Tensor) -> None:
+        axis = axis_of_units(module, output.dim())
+        if axis is not None:
+            self.axis_of[output.dim()] = axis
 
     def close(self) -> None:
         self.let_go()
@@ -169,9 +188,7 @@ class Recorder:
         if self.batch is None and found[0].dim():
             self.batch = len(found[0])
         if self.full:
-            axis = axis_of_units(module, found[0].dim())
-            if axis is not None:
-                self.axis_of[found[0].dim()] = axis
+            self._note_axis(module, found[0])
             if isinstance(module, nn.RNN) and module.nonlinearity == "tanh":
                 before["flat"] = flat_entries(found[0], (-_TANH_FLAT, _TANH_FLAT))
         self.measure(name, type(module).__name__, found, before, arguments)
