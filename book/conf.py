@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +21,7 @@ myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 autodoc_typehints_format = "short"
+autodoc_mock_imports = [] if find_spec("transformers") else ["transformers"]  # what the reference of its callback needs
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 90
 add_module_names = False
