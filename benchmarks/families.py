@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SAMPLES, CLASSES, TOKENS, LENGTH = 8, 10, 101, 12
+_MOST_PARAMETERS = 12_000_000
 
 
 class Stranger(NamedTuple):
@@ -30,6 +31,13 @@ def loss_of(stranger: Stranger) -> Tensor:
     if stranger.loss is None:
         return F.cross_entropy(outputs, stranger.targets)
     return stranger.loss(outputs) if stranger.targets is None else stranger.loss(outputs, stranger.targets)
+
+
+def not_too_large(model: nn.Module) -> None:
+    """Raises ValueError for a model that would take minutes; one on the meta device takes none to ask."""
+    size = sum(each.numel() for each in model.parameters())
+    if size > _MOST_PARAMETERS:
+        raise ValueError(f"{size:,} parameters, and at most {_MOST_PARAMETERS:,} are tried")
 
 
 def pictures(size: int, channels: int = 3) -> tuple[Tensor, Tensor]:
@@ -58,6 +66,8 @@ def of_timm() -> Members:
 def _timm(name: str) -> Stranger:
     import timm
 
+    with torch.device("meta"):
+        not_too_large(timm.create_model(name, num_classes=CLASSES))
     try:
         model = timm.create_model(name, num_classes=CLASSES, img_size=64)
     except Exception:  # noqa: BLE001  not all take a size; of these some take every size, others their own
@@ -135,9 +145,7 @@ def _transformer(kind: str, name: str, task: str) -> Stranger:
     config = CONFIG_MAPPING[kind](**{key: value for key, value in _TINY.items() if hasattr(usual, key)})
     kind_of_model = getattr(transformers, name)
     with torch.device("meta"):
-        size = sum(each.numel() for each in kind_of_model(config).parameters())
-    if size > 5_000_000:
-        raise ValueError(f"{size:,} parameters: these settings do not make it small")
+        not_too_large(kind_of_model(config))
     model = kind_of_model(config).train()
     tokens = torch.randint(3, TOKENS, (SAMPLES, LENGTH))
     classes = torch.arange(SAMPLES) % CLASSES
