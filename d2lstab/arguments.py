@@ -108,7 +108,7 @@ def name_of(function: object) -> str:
 def _whole_number(name: str, value: int, at_least: int) -> int:
     try:
         number = operator.index(value)
-    except TypeError:
+    except (TypeError, ValueError, RuntimeError):  # a tensor of several entries, or without any
         number = None
     if number is None or isinstance(value, bool) or number < at_least:
         raise ValueError(

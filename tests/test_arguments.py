@@ -10,7 +10,9 @@ from torch.nn.functional import leaky_relu
 from d2lstab.arguments import available_device, floating_dtype, is_number, name_of, seed_list, whole_numbers
 
 
-@pytest.mark.parametrize("bad", [0, -3, 1.5, "7", None, True, float("nan")])
+@pytest.mark.parametrize(
+    "bad", [0, -3, 1.5, "7", None, True, float("nan"), torch.ones((), device="meta").long(), torch.ones(2).long()]
+)
 def test_a_size_that_is_no_whole_number_is_named(bad):
     with pytest.raises(ValueError, match=r"depth=.*\nexpected a whole number of at least 1"):
         whole_numbers(depth=bad)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tests.small_calls import SMALL, call, invoke
 from tests.test_signatures import OF_THE_USER
 
+pytestmark = pytest.mark.exact("an error that comes through the emulation's code passes for one of the user's code")
 SIZES = st.lists(st.sampled_from([0, 1, 2, 3, 6]), max_size=4).map(tuple)
 DTYPES = st.sampled_from(
     [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int64, torch.uint8]

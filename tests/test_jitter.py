@@ -139,5 +139,5 @@ def test_few_tests_are_marked_exact_and_each_says_why():
             r"^(?:pytestmark = |@)pytest\.mark\.exact\(([^\n]*)\)$", path.read_text(), re.MULTILINE
         )
     ]
-    assert [name for name, _ in marks] == ["test_jitter.py", "test_monitoring.py"]
+    assert [name for name, _ in marks] == ["test_fuzz.py", "test_jitter.py", "test_monitoring.py"]
     assert all(len(reason) > 10 for _, reason in marks)

@@ -6,7 +6,7 @@ from math import exp, inf, log, log1p
 import torch
 from torch import Generator, Tensor, nn
 
-from ..arguments import whole_numbers
+from ..arguments import is_number, whole_numbers
 from ..randomness import seeded
 from ..signatures import checked
 from .dense import lecun_normal_
@@ -70,8 +70,8 @@ def forget_bias_(module: nn.Module, value: float) -> nn.Module:
     Raises TypeError for a module without such a gate, ValueError for one without biases or a value that is not finite.
     Source: Gers, Schmidhuber and Cummins 2000, Learning to Forget; Jozefowicz et al. 2015.
     """
-    if not -inf < value < inf:
-        raise ValueError(f"value={value}\nexpected a finite number")
+    if not is_number(value) or not -inf < value < inf:
+        raise ValueError(f"value={value!r}\nexpected a finite number")
     gates = list(_gate(module, _kept_by(module)))
     if not all(abs(value) <= torch.finfo(bias.dtype).max for bias, _ in gates):
         raise ValueError(f"value={value}\nexpected one that the bias can hold")
