@@ -60,8 +60,13 @@ def course_style() -> None:
     if shell is not None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("retina")
-        _store_alternative_text(shell)
+        def described_figures(_: object = None) -> None:
+            set_matplotlib_formats("retina")
+            _store_alternative_text(shell)
+
+        described_figures()
+        # Where matplotlib was not asked for before this cell, older front ends set their own formats after it.
+        shell.events.register("post_run_cell", _once(shell, described_figures))
 
 
 @overload
@@ -238,6 +243,16 @@ def described(text: str) -> str:
     """HTML that is read out and not seen, for the picture that follows: front ends drop the text stored with a PNG."""
     hidden = "position: absolute; clip-path: inset(50%)"
     return f'<p class="d2lstab-alt" style="{hidden}">Figure: {escape(text)}</p>'
+
+
+def _once(shell, action):
+    """The action as an event of the shell that happens once."""
+
+    def called(result: object = None) -> None:
+        shell.events.unregister("post_run_cell", called)
+        action()
+
+    return called
 
 
 def _store_alternative_text(shell) -> None:

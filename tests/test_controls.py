@@ -204,11 +204,10 @@ def test_set_refuses_a_name_that_has_no_control():
 def test_a_figure_drawn_after_the_style_was_set_twice_is_described_once():
     source = """
 import d2lstab
-d2lstab.course_style(), d2lstab.course_style()
-ax = d2lstab.new_axes()
-d2lstab.alt_text(ax, "Nothing.")"""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+d2lstab.course_style(), d2lstab.course_style()"""
+    figure = 'ax = d2lstab.new_axes()\nd2lstab.alt_text(ax, "Nothing.")'
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in (source, figure)])
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    outputs = [output.data for output in notebook.cells[0].outputs if output.output_type == "display_data"]
+    outputs = [output.data for output in notebook.cells[1].outputs if output.output_type == "display_data"]
     assert [sorted(data) for data in outputs] == [["text/html"], ["image/png", "text/plain"]]
     assert "Figure: Nothing." in outputs[0]["text/html"]
