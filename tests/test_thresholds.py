@@ -14,7 +14,7 @@ from tests.threshold_cases import CASES, MODULES
 
 # Numbers beside which no answer turns: what a measurement is made with, or how much is spent on it.
 SETTINGS = {
-    "attention": "_SAMPLES _QUERIES",  # how many logits are computed once more
+    "attention": "_SAMPLES QUERIES",  # how many logits are computed once more
     "chaos": "_CHANGE",  # by how much inputs are moved: it is divided out again
     "depth": "_SHAKEN",  # by how much a layer is: divided out as well
     "evidence": "_MOST_STEPS",  # test_zeros_behind_zeros_come_to_life_one_step_after_the_other counts them

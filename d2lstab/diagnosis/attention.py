@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-_FEWEST = 4  # keys: of fewer, one is soon looked at alone
-_SAMPLES, _QUERIES = 4, 64  # of which the logits are computed once more
+FEWEST = 4  # keys: of fewer, one is soon looked at alone
+_SAMPLES, QUERIES = 4, 64  # of which the logits are computed once more
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Gazes(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
         self.derives |= func is torch.autograd.grad
-        if func in _LOGITS:
+        if func in LOGITS:
             with torch._C.DisableTorchFunction(), torch.no_grad(), suppress(Exception):  # a look must not disturb
-                self._note(_LOGITS[func](*args, **(kwargs or {})))
+                self._note(LOGITS[func](*args, **(kwargs or {})))
         return output
 
     def _note(self, logits: Tensor | None) -> None:
-        if logits is None or not logits.is_floating_point() or logits.shape[-1] < _FEWEST:
+        if logits is None or not logits.is_floating_point() or logits.shape[-1] < FEWEST:
             return
         sharpness = logits.float().softmax(-1).square().sum(-1).nanmean()
         finite = logits[logits.isfinite()].float()
@@ -68,7 +68,7 @@ def _of_softmax(logits: Tensor, dim: int | None = None, *_, **__) -> Tensor | No
 
 def _of_scaled_dot_product(query: Tensor, key: Tensor, *_, scale: float | None = None, **__) -> Tensor:
     query, key = (each[:_SAMPLES] if each.dim() > 2 else each for each in (query, key))
-    query = query[..., :: max(1, query.shape[-2] // _QUERIES), :]
+    query = query[..., :: max(1, query.shape[-2] // QUERIES), :]
     if query.dim() > 3 and key.shape[-3] != query.shape[-3]:  # several heads share their keys
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
     return query @ key.transpose(-2, -1) * (scale if scale is not None else 1 / sqrt(query.shape[-1]))
@@ -86,7 +86,7 @@ def _of_multi_head(query, key, value, width, heads, weight, bias, *_, **separate
     return _of_scaled_dot_product(*(each.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for each in projected))
 
 
-_LOGITS = {
+LOGITS = {
     **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), _of_softmax),
     F.scaled_dot_product_attention: _of_scaled_dot_product,
     F.multi_head_attention_forward: _of_multi_head,

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..diagnosis.attention import _LOGITS as LOGITS
-from ..diagnosis.attention import _QUERIES as QUERIES
+from ..diagnosis.attention import FEWEST, LOGITS, QUERIES
 from ..recording.functional import FunctionCalls
 from ..recording.modules import in_backward
 
-_FEWEST = 4  # keys: of fewer, one is soon looked at alone
 _NOISE = {torch.randn_like, torch.randn, torch.normal, Tensor.normal_}
 
 
@@ -36,7 +34,7 @@ class StepFunctions(FunctionCalls):
 def look_of(func: Callable, args: tuple, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor] | None:
     """Entropy and largest logit of one call: the entropy over that of equal weights, 0 to 1, and max |z|."""
     logits = LOGITS[func](*args, **kwargs)
-    if logits is None or not logits.is_floating_point() or logits.shape[-1] < _FEWEST:
+    if logits is None or not logits.is_floating_point() or logits.shape[-1] < FEWEST:
         return None
     logits = _masked(func, args, kwargs, logits.float())
     shares = logits.softmax(-1)
