@@ -31,7 +31,7 @@ FLOORS = [
 # Inside the one folder in which a batch takes a long way: each file uses those before it.
 DIAGNOSIS = (
     ("findings", "subject", "attention", "expectation"),
-    ("answers", "look", "repairs"),
+    ("answers", "look", "measurements", "repairs"),
     ("chaos", "trial", "origin"),
     ("evidence",),
     ("faults", "report"),

@@ -236,7 +236,9 @@ def looked_at(keys: int) -> list:
 def cut(zeros: int) -> Finding | None:
     """A ReLU at the end of a classifier that makes so many of fifty scores 0."""
     output = (torch.arange(50).view(10, 5) >= zeros).float()
-    return rule("dead", row("ReLU", shape=(10, 5)), targets=torch.zeros(10, dtype=torch.long), look={"output": output})
+    return rule(
+        "cut_classes", row("ReLU", shape=(10, 5)), targets=torch.zeros(10, dtype=torch.long), look={"output": output}
+    )
 
 
 def updated(unchanged: float) -> Finding | None:

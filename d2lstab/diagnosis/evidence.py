@@ -1,6 +1,5 @@
 """All that the rules look at: one look or two, and what was computed from them once."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isfinite, isnan, nan, prod, sqrt
 
@@ -8,37 +7,36 @@ import torch
 from torch import Tensor, nn
 
 from ..containers import tensors_in
+from ..randomness import seeded
 from ..recording import SignalRow
-from ..recording.keras import as_torch
 from ..recording.modules import named_modules
 from ..recording.statistics import norm
 from ..trainability.forecast import Trainability
 from .answers import chance, spread
+from .attention import Gaze
 from .chaos import strayed
 from .expectation import LAYERS
-from .look import Look, examine
+from .look import Look, examine, loss_now
+from .measurements import Measurements
 from .origin import Origin
 from .subject import Subject
 from .trial import LONG, SHORT, Trial, attempt
 
 NOT_MEASURED = Trainability(nan, nan, note="a pass is not finite")
+_SHAKEN = 0.01  # of each entry
 _MOST_STEPS = 4  # a zero head, a zero gate, a zero layer in a block, and one more
 
 
-@dataclass
-class Evidence:
+class Evidence(Measurements):
     """What is known about a borrowed network; only good while it is borrowed."""
 
-    subject: Subject
-    first: Look
-    trial: Trial | None = None
-    trainability: Trainability = NOT_MEASURED
-    broken: str = ""  # the pass that is not finite: "forward" or "backward"
-    origin: Origin | None = None  # where that begins, if an operation was caught at it
-
-    @cached_property
-    def rows(self) -> list[SignalRow]:
-        return self.first.signals.rows
+    def __init__(self, subject: Subject, first: Look):
+        super().__init__(first.signals.rows, dict(named_modules(subject.model)), first.loss)
+        self.subject, self.first = subject, first
+        self.trial: Trial | None = None
+        self.trainability = NOT_MEASURED
+        self.broken = ""  # the pass that is not finite: "forward" or "backward"
+        self.origin: Origin | None = None  # where that begins, if an operation was caught at it
 
     @cached_property
     def look(self) -> Look:
@@ -56,21 +54,15 @@ class Evidence:
         """The loss of a constant answer."""
         return nan if self.first.output is None else chance(self.subject, self.first.outputs)
 
-    @cached_property
-    def scale(self) -> float:
-        """The size of the loss: what changes of it are compared with."""
-        known = [abs(value) for value in (self.chance, self.first.loss) if not isnan(value)]
-        return min((value for value in known if value > 0), default=1.0)
+    @property
+    def gazes(self) -> list[Gaze]:
+        """The calls of attention."""
+        return self.first.gazes
 
-    @cached_property
-    def spread(self) -> float:
-        """How much differs between samples, of the outputs or of what their layer is given.
-
-        What it is given counts only as far as it is not tiny: beside a bias it must be heard.
-        """
-        given = [min(1.0, 2 * sqrt(row.moment)) * row.variation for row in self.seen_again[-2:-1]]
-        known = [spread(self.look.output, self.subject.batch), *given]
-        return max((value for value in known if not isnan(value)), default=nan)
+    @property
+    def spread_of_outputs(self) -> float:
+        """How much differs between samples of the outputs, in units of their size."""
+        return spread(self.look.output, self.samples)
 
     def tried(self, factor: float = 1.0, steps: int = 0) -> Trial:
         """The trial of the optimizer, which there must be, at its learning rates times the factor.
@@ -110,13 +102,33 @@ class Evidence:
         return next((each for each in found if each.is_floating_point()), None)
 
     @property
+    def samples(self) -> int | None:
+        """The length of the batch."""
+        return self.subject.batch
+
+    @property
     def input_moment(self) -> float:
         """E x² of the inputs."""
         return nan if self.input is None else float(norm(self.input.detach())) ** 2 / self.input.numel()
 
-    def sensitivity(self, row: SignalRow) -> float:
-        """‖g‖ ‖h‖ over the loss: the relative change of the loss per relative change of this layer's output."""
-        return sqrt(row.gradient * row.moment) * prod(row.shape) / self.scale
+    def change_of_loss(self, row: SignalRow) -> float:
+        """The relative change of the loss per relative change of this row's outputs, measured; inf where it cannot be."""
+        module, calls, generator = self.modules.get(row.name), [], seeded(0)
+        if module is None:
+            return inf
+
+        def shake(_, __, output):
+            calls.append(None)
+            if len(calls) != row.call or not isinstance(output, Tensor) or not output.is_floating_point():
+                return None
+            noise = torch.randn(output.shape, generator=generator, device="cpu").to(output)
+            return output * (1 + _SHAKEN * noise)
+
+        before, handle = loss_now(self.subject), module.register_forward_hook(shake)
+        try:
+            return abs(loss_now(self.subject) - before) / self.scale / _SHAKEN
+        finally:
+            handle.remove()
 
     @cached_property
     def copied(self) -> list[str]:
@@ -147,16 +159,6 @@ class Evidence:
         if optimizer is None:
             return max((each for each in (answers.sgd, answers.adam) if not isnan(each)), default=nan)
         return answers.sgd if isinstance(optimizer, torch.optim.SGD) else answers.adam
-
-    @cached_property
-    def modules(self) -> dict[str, nn.Module]:
-        """The modules by the names that rows have."""
-        return dict(named_modules(self.subject.model))
-
-    @cached_property
-    def layers(self) -> dict[str, nn.Module]:
-        """The same for theory: those of Keras as what they are in torch."""
-        return {name: as_torch(module) for name, module in self.modules.items()}
 
 
 def after_small_steps(subject: Subject, look: Look) -> Look:

@@ -3,21 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan, prod, sqrt
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
-from ..diagnosis.evidence import Evidence
 from ..diagnosis.faults.death import dead
 from ..diagnosis.faults.depth import exploding, vanishing
 from ..diagnosis.faults.precision import overflow
 from ..diagnosis.faults.saturation import saturated
 from ..diagnosis.faults.time import MOST_FELT, RECURRENT_REMEDY, forgetting
 from ..diagnosis.findings import EXPLAINS, Finding
-from ..diagnosis.look import Look
-from ..diagnosis.subject import Subject
-from ..recording import Signals
+from ..diagnosis.measurements import Measurements
+from ..recording.modules import named_modules
 from ..results import Result
 from .calls import LayerCall
 from .trends import TRENDS
@@ -110,13 +107,11 @@ def findings_in(
     if broken is not None:
         return [broken]
     rows = [each.row for each in calls]
-    loss_or_nan, signals = nan if loss is None else loss, SimpleNamespace(rows=rows)  # all that those rules look at
-    look = Look(output=None, outputs=None, loss=loss_or_nan, signals=cast(Signals, signals), gradients={})
-    evidence = Evidence(Subject(model, (), {}, None, None), look)
+    seen = Measurements(rows, dict(named_modules(model)), nan if loss is None else loss)
     rules = [rule for rule in _OF_SIGNALS + (_OF_GRADIENTS if loss else ()) if rule.__name__ not in known]
-    found = [finding for rule in rules if (finding := rule(evidence)) is not None]
+    found = [finding for rule in rules if (finding := rule(seen)) is not None]
     if loss and weights and "exploding" not in known | {each.fault for each in found}:
-        found += _over_time(evidence, weights)
+        found += _over_time(seen, weights)
     explained = set().union(*(EXPLAINS.get(each.fault, set()) for each in found)) if found else set()
     return [each for each in found if each.fault not in explained]
 
@@ -124,7 +119,7 @@ def findings_in(
 _MOST_OVER_TIME = 100  # healthy recurrent networks have 0.1 to 5, and for a moment 40
 
 
-def _over_time(evidence: Evidence, weights: Weighed) -> list[Finding]:
+def _over_time(evidence: Measurements, weights: Weighed) -> list[Finding]:
     """A recurrent weight that is felt much more than the outputs of its layer: gradients grow from step to step.
 
     What the first steps are given has no gradient while a network trains; the weight's says the same.

@@ -6,7 +6,7 @@ from ..evidence import Evidence
 from ..findings import Finding
 from .balance import imbalanced
 from .chaotic import chaotic
-from .death import dead
+from .death import cut_classes, dead
 from .depth import exploding, untrainable, vanishing
 from .mixing import mixed_samples
 from .modes import modes_differ
@@ -38,6 +38,7 @@ RULES: tuple[Rule, ...] = (
     mixed_samples,
     symmetric,
     dead,
+    cut_classes,
     batch_statistics,
     target_scale,
     input_scale,

@@ -1,22 +1,22 @@
 """Rectifiers that are off for every sample."""
 
 from ...recording.functional import RECTIFIERS
-from ..answers import spread
 from ..evidence import Evidence
 from ..findings import Finding
+from ..measurements import Measurements
 from ..repairs import revived
 
 _NAMES = {kind.__name__ for kind in RECTIFIERS}
 
 
-def dead(evidence: Evidence) -> Finding | None:
-    """A rectifier of which nearly every unit is off for the whole batch, or one that cuts off a classifier's outputs."""
+def dead(evidence: Measurements) -> Finding | None:
+    """A rectifier of which nearly every unit is off for the whole batch."""
     rows = [row for row in evidence.seen_again if row.kind in _NAMES and row.dead >= 0.95]
     if not rows:
-        return _cut_off(evidence)
+        return None
     row, rest = rows[0], len(rows) - 1
     more = f", and {rest} rectifiers behind it" if rest else ""
-    stopped = not spread(evidence.look.output, evidence.subject.batch) > 0
+    stopped = not evidence.spread_of_outputs > 0
     return Finding(
         "dead",
         row.label,
@@ -30,7 +30,7 @@ def dead(evidence: Evidence) -> Finding | None:
     )
 
 
-def _cut_off(evidence: Evidence) -> Finding | None:
+def cut_classes(evidence: Evidence) -> Finding | None:
     """A rectifier as last layer of a classifier: the class it cuts off gets no gradient."""
     last, targets, output = evidence.rows[-1], evidence.subject.targets, evidence.first.output
     if (

@@ -3,33 +3,26 @@
 from itertools import pairwise
 from math import inf, isnan, log, nan, prod, sqrt
 
-import torch
-from torch import Tensor
-
-from ...containers import tensors_in
-from ...randomness import seeded
 from ...recording import SignalRow
-from ..evidence import Evidence
 from ..expectation import scale_advice
 from ..findings import Finding
-from ..look import loss_now
+from ..measurements import Measurements
 from ..repairs import normalized, reinitialized
 from .time import growing
 
 _LEAST_SPREAD = 5e-3  # of outputs between samples: networks below it hardly ever train
 _LEAST_SENSITIVITY = 1e-3
 _MOST_GROWTH = 1e3
-_SHAKEN = 0.01  # of each entry
 _LEAST_CONFIRMED = 3.0  # relative change of the loss per relative change of a layer's outputs; about 1 is usual
 _UNLIKELY = 0.35  # below the even odds, for nothing else is wrong
 
 
-def exploding(evidence: Evidence) -> Finding | None:
+def exploding(evidence: Measurements) -> Finding | None:
     """Signals that grow by orders of magnitude on the way forward, or gradients on the way back, by layers or by time."""
     return _over_depth(evidence) or growing(evidence)
 
 
-def _over_depth(evidence: Evidence) -> Finding | None:
+def _over_depth(evidence: Measurements) -> Finding | None:
     rows = [row for row in evidence.rows if 0 < row.moment < inf and row.gradient >= 0]
     if len(rows) < 4:
         return None
@@ -41,7 +34,7 @@ def _over_depth(evidence: Evidence) -> Finding | None:
     growing_forward = forward > 100 and sqrt(hidden[-1].moment) > 100
     if not growing_forward and not (backward > _MOST_GROWTH and max(felt) > 10):
         return None
-    if not growing_forward and change_of_loss(evidence, rows[felt.index(max(felt))]) < _LEAST_CONFIRMED:
+    if not growing_forward and evidence.change_of_loss(rows[felt.index(max(felt))]) < _LEAST_CONFIRMED:
         return None  # gradients large at some positions, signals at others, as behind a tiny token
     grows = f"signals grow {forward:.2g}-fold from {rows[0].label} to {hidden[-1].label}"
     if forward < backward:
@@ -60,27 +53,7 @@ def _over_depth(evidence: Evidence) -> Finding | None:
     )
 
 
-def change_of_loss(evidence: Evidence, row: SignalRow) -> float:
-    """The relative change of the loss per relative change of this row's outputs, measured; inf where it cannot be."""
-    module, calls, generator = evidence.modules.get(row.name), [], seeded(0)
-    if module is None or not tensors_in((evidence.subject.inputs, evidence.subject.keywords)):  # as while training
-        return inf
-
-    def shake(_, __, output):
-        calls.append(None)
-        if len(calls) != row.call or not isinstance(output, Tensor) or not output.is_floating_point():
-            return None
-        noise = torch.randn(output.shape, generator=generator, device="cpu").to(output)
-        return output * (1 + _SHAKEN * noise)
-
-    before, handle = loss_now(evidence.subject), module.register_forward_hook(shake)
-    try:
-        return abs(loss_now(evidence.subject) - before) / evidence.scale / _SHAKEN
-    finally:
-        handle.remove()
-
-
-def vanishing(evidence: Evidence) -> Finding | None:
+def vanishing(evidence: Measurements) -> Finding | None:
     """Differences between samples, or gradients, that get lost on the way."""
     rows = [row for row in evidence.seen_again if not isnan(row.moment)]
     if evidence.spread < _LEAST_SPREAD:
@@ -101,7 +74,7 @@ def vanishing(evidence: Evidence) -> Finding | None:
     return None
 
 
-def untrainable(evidence: Evidence) -> Finding | None:
+def untrainable(evidence: Measurements) -> Finding | None:
     """Nothing else stands out, and yet the network is not likely to train: the weaker of signals and gradients."""
     rows = evidence.seen_again
     if not evidence.trains < _UNLIKELY or len(rows) < 2:
@@ -124,7 +97,7 @@ def untrainable(evidence: Evidence) -> Finding | None:
     )
 
 
-def _lost(evidence: Evidence, rows: list[SignalRow]) -> Finding:
+def _lost(evidence: Measurements, rows: list[SignalRow]) -> Finding:
     """Where differences between samples get lost: over many layers, or in one."""
     known = [row for row in rows if row.variation > 0]
     start = known[0].variation if known else 1.0
@@ -145,7 +118,7 @@ def _lost(evidence: Evidence, rows: list[SignalRow]) -> Finding:
     )
 
 
-def _only_the_head(evidence: Evidence, rows: list[SignalRow]) -> bool:
+def _only_the_head(evidence: Measurements, rows: list[SignalRow]) -> bool:
     """Whether signals are well until a small last layer, which grows within a few steps."""
     before = [row for row in rows if prod(row.shape) and row.kind in ("Linear", "Conv2d", "Conv1d", "Conv3d")]
     return len(before) > 1 and before[-2].moment > 1e-2 * before[0].moment and before[0].moment > 1e-4

@@ -4,9 +4,10 @@ import torch
 
 from ..evidence import Evidence
 from ..findings import Finding
+from ..measurements import Measurements
 
 
-def overflow(evidence: Evidence) -> Finding | None:
+def overflow(evidence: Measurements) -> Finding | None:
     """Activations close to the largest number of their format."""
     for row in evidence.rows:
         if row.dtype == "float16" and row.largest > 0.25 * torch.finfo(torch.float16).max:

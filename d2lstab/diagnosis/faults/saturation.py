@@ -1,7 +1,7 @@
 """Activations that are flat almost everywhere."""
 
-from ..evidence import Evidence
 from ..findings import Finding
+from ..measurements import Measurements
 from ..repairs import normalized, reinitialized
 
 # Mean Σ p²: of logits of 1/√d it is 0.1 to 0.4. Transformers that begin at 0.97 sometimes never train; those that begin
@@ -9,14 +9,14 @@ from ..repairs import normalized, reinitialized
 _SHARP, _LARGE = 0.78, 5.0
 
 
-def saturated(evidence: Evidence) -> Finding | None:
+def saturated(evidence: Measurements) -> Finding | None:
     """Bounded activations, or attention, that are flat almost everywhere."""
     return _activations(evidence) or _attention(evidence)
 
 
-def _attention(evidence: Evidence) -> Finding | None:
+def _attention(evidence: Measurements) -> Finding | None:
     """Attention of which each query looks at a single key, by the size of its logits alone."""
-    gazes = [(gaze, float(gaze.sharpness)) for gaze in evidence.first.gazes]
+    gazes = [(gaze, float(gaze.sharpness)) for gaze in evidence.gazes]
     sharp = [each for each in gazes if each[1] > _SHARP and float(each[0].size) > _LARGE]
     if not sharp or len(sharp) < len(gazes) / 3:
         return None
@@ -34,12 +34,12 @@ def _attention(evidence: Evidence) -> Finding | None:
     )
 
 
-def _activations(evidence: Evidence) -> Finding | None:
+def _activations(evidence: Measurements) -> Finding | None:
     """Bounded activations of which most entries are on their flat part."""
     rows = [
         row for row in evidence.rows if row.kind in ("Sigmoid", "Tanh", "Hardtanh", "Hardsigmoid", "Softsign", "RNN")
     ]
-    if rows and rows[-1] is evidence.rows[-1] and evidence.first.loss < evidence.chance:
+    if rows and rows[-1] is evidence.rows[-1] and evidence.loss < evidence.chance:
         rows = rows[:-1]  # answers that are sure and right
     flat = [row for row in rows if row.saturated > 0.5]
     if not flat or len(flat) < len(rows) / 3:

@@ -3,8 +3,8 @@
 from math import isfinite, prod, sqrt
 
 from ...recording import SignalRow
-from ..evidence import Evidence
 from ..findings import Finding
+from ..measurements import Measurements
 from ..repairs import reinitialized
 
 _MOST_GROWTH = 1e3
@@ -15,7 +15,7 @@ RECURRENT_REMEDY = (
 _LEAST = 1e-4  # of the largest gradient: what is less is not heard
 
 
-def growing(evidence: Evidence) -> Finding | None:
+def growing(evidence: Measurements) -> Finding | None:
     """Recurrent layers through which gradients grow by orders of magnitude, from step to step."""
     for row in _recurrent(evidence):
         growth = sqrt(max(row.time) / max(min(row.time[0], row.time[-1]), 1e-300))
@@ -33,7 +33,7 @@ def growing(evidence: Evidence) -> Finding | None:
     return None
 
 
-def forgetting(evidence: Evidence) -> Finding | None:
+def forgetting(evidence: Measurements) -> Finding | None:
     """Recurrent layers whose loss does not feel the early time steps."""
     for row in _recurrent(evidence):
         if len(row.time) < 20 or _felt(evidence, row) > MOST_FELT:  # where much is felt, one end explodes
@@ -53,16 +53,16 @@ def forgetting(evidence: Evidence) -> Finding | None:
     return None
 
 
-def _recurrent(evidence: Evidence) -> list[SignalRow]:
+def _recurrent(evidence: Measurements) -> list[SignalRow]:
     """The rows whose gradients were measured for each time step, and are not all 0."""
-    return [row for row in evidence.look.signals.rows if row.time and max(row.time) > 0 and isfinite(max(row.time))]
+    return [row for row in evidence.seen_again if row.time and max(row.time) > 0 and isfinite(max(row.time))]
 
 
-def _felt(evidence: Evidence, row: SignalRow) -> float:
+def _felt(evidence: Measurements, row: SignalRow) -> float:
     """‖g‖ ‖x‖ over the loss, for the time step at which it is largest."""
-    rows, module = evidence.look.signals.rows, evidence.modules.get(row.name)
+    rows, module = evidence.seen_again, evidence.modules.get(row.name)
     if row.source is None:
-        size = evidence.input_moment * getattr(module, "input_size", 1) * (evidence.subject.batch or 1)
+        size = evidence.input_moment * getattr(module, "input_size", 1) * (evidence.samples or 1)
     else:
         size = rows[row.source].moment * prod(rows[row.source].shape) / len(row.time)
     return sqrt(max(row.time) * size) / evidence.scale
