@@ -123,8 +123,8 @@ def refined(mean: Callable[[int], tuple[Tensor, Tensor]], q: float, counts: Sequ
 
 
 def relative(error: Tensor, value: Tensor) -> Tensor:
-    """An error as a share of the value; 0 of 0 is 0."""
-    return torch.where(error > 0, error / value, 0.0)
+    """An error as a share of the value; 0 of 0 is 0, and so is what subnormal numbers are rounded by."""
+    return torch.where(error > torch.finfo(torch.float64).tiny, error / value, 0.0)
 
 
 def known(error: Tensor, q: Tensor | float) -> None:
