@@ -14,6 +14,8 @@ from d2lstab.networks import Layer
 from d2lstab.randomness import normal
 from d2lstab.training.likeness import alike
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(3)
 
 

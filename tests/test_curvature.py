@@ -13,6 +13,8 @@ from d2lstab import mlp, seeded, xavier_normal_
 from d2lstab.curvature import sharpness
 from d2lstab.randomness import normal
 
+pytestmark = pytest.mark.slow
+
 F64 = torch.float64
 
 

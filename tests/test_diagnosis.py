@@ -22,6 +22,8 @@ from d2lstab.mean_field import variance_map
 from d2lstab.trainability.forecast import Trainability
 from tests.architectures import Recurrent, Residual
 
+pytestmark = pytest.mark.slow
+
 DATA = digits()
 X, Y = DATA.inputs[:64], DATA.targets[:64]
 

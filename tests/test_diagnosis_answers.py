@@ -18,6 +18,8 @@ from d2lstab.diagnosis.subject import subject_of
 from d2lstab.randomness import normal
 from tests.test_diagnosis import X, Y, default, fresh, large_head, normalized, pictures
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Answer:

@@ -12,6 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from d2lstab import diagnose
 from tests.architectures import build
 
+pytestmark = pytest.mark.slow
+
 
 def diagnosed_by(rank: int, rendezvous: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)

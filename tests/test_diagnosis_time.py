@@ -11,6 +11,8 @@ from d2lstab import diagnose, seeded
 from d2lstab.diagnosis.evidence import NOT_MEASURED
 from tests.test_diagnosis import fresh
 
+pytestmark = pytest.mark.slow
+
 module = import_module("d2lstab.diagnosis.diagnose")  # the package has a function of that name
 
 

@@ -14,6 +14,8 @@ from d2lstab import diagnose, record
 from tests.architectures import ARCHITECTURES, build
 from tests.traces import bits, picture, world
 
+pytestmark = pytest.mark.slow
+
 
 def prepared(name: str) -> tuple[nn.Module, object, Tensor]:
     """A model in the middle of training: some gradients there, some missing, modes mixed."""

@@ -13,6 +13,8 @@ from d2lstab.datasets import digits
 from d2lstab.monitoring.facts import excess_of, look_at_answer
 from d2lstab.monitoring.trends import RULES, TRENDS
 
+pytestmark = pytest.mark.slow
+
 DATA = digits()
 SGD, Adam = torch.optim.SGD, torch.optim.Adam
 SEEDS = pytest.mark.parametrize("seed", range(3))

@@ -16,6 +16,8 @@ from d2lstab.randomness import normal
 from d2lstab.training import Movement, clip_by_global_norm_
 from tests.truth import truth
 
+pytestmark = pytest.mark.slow
+
 exact = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-12, check_dtype=False)
 
 

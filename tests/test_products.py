@@ -12,6 +12,8 @@ from d2lstab.products import critical_std, gaussian_lyapunov_exponents, lyapunov
 from d2lstab.randomness import normal
 from tests.truth import ROWS, truth
 
+pytestmark = pytest.mark.slow
+
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 LN10 = log(10)
 

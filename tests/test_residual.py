@@ -14,6 +14,8 @@ from d2lstab.networks import Block, PreActivation, Scale
 from d2lstab.randomness import normal
 from tests.truth import truth
 
+pytestmark = pytest.mark.slow
+
 
 def network(**changes) -> nn.Sequential:
     settings = {"width": 6, "blocks": 3, "activation": torch.tanh, "initializer": he_normal_, "inputs": 5, "outputs": 4}

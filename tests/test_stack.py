@@ -14,6 +14,8 @@ from d2lstab.networks import Block, Layer, PreActivation, Scale, convnet, residu
 from d2lstab.randomness import normal
 from d2lstab.training.batched import _EXAMPLE_BY_EXAMPLE, batched
 
+pytestmark = pytest.mark.slow
+
 SEEDS, BATCH = 3, 4
 VECTORS, SEQUENCES, PICTURES, VOLUMES = (6,), (6, 5), (6, 5, 5), (6, 3, 3, 3)
 

@@ -17,6 +17,8 @@ from d2lstab.propagation import state_gradients
 from d2lstab.randomness import normal
 from tests.truth import truth
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def own_stream():

@@ -12,6 +12,8 @@ import pytest
 
 from tests.threshold_cases import CASES, MODULES
 
+pytestmark = pytest.mark.slow
+
 # Numbers beside which no answer turns: what a measurement is made with, or how much is spent on it.
 SETTINGS = {
     "attention": "_SAMPLES QUERIES",  # how many logits are computed once more

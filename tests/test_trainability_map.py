@@ -12,6 +12,8 @@ from d2lstab import Dataset, digits, lecun_normal_, mlp, seeded, train, trainabi
 from d2lstab.randomness import normal
 from d2lstab.trainability import phase_map
 
+pytestmark = pytest.mark.slow
+
 INPUTS = normal(40, 6, generator=seeded(0))
 LITTLE = Dataset(INPUTS, torch.arange(40) % 3, INPUTS, torch.arange(40) % 3)
 SIZES = {"depth": 3, "width": 8, "steps": 4, "batch": 10, "progress": False}

@@ -15,6 +15,8 @@ from d2lstab.networks import Attention, Block, transformer
 from d2lstab.randomness import normal
 from tests.truth import truth
 
+pytestmark = pytest.mark.slow
+
 
 def network(**changes) -> nn.Sequential:
     return transformer(**{"vocabulary": 11, "width": 8, "blocks": 2, "heads": 2, "length": 9, **changes})
