@@ -87,7 +87,7 @@ INLINE = tuple(map(int, version("matplotlib-inline").split(".")[:2]))
 def test_what_the_page_adds_passes_the_tests(extended):
     assert "14_does_the_shape_matter.ipynb: changed" in run(extended, "tests/execute_notebooks.py", CHAPTER)
     files = ("activations", "initializers", "diagnosis", "exercises", "notebooks")
-    added = ("mish", "signs", "repeated", "without_a_fault", "14")
+    added = ("mish", "signs", "repeated", "without_a_fault", "14_does", "14.2")
     options = ("-m", "pytest", "-v", "--override-ini=addopts=", "-p", "no:cacheprovider", "-k", " or ".join(added))
     printed = run(extended, *options, *(f"tests/test_{each}.py" for each in files))
     for each in (

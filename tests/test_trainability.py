@@ -50,10 +50,10 @@ class Encoder(nn.Module):
         return {"logits": self.head(self.body(tokens).mean(1)), "length": tokens.shape[1]}
 
 
-def test_one_look_predicts_real_training_on_a_third_of_the_labelled_networks():
-    """All of them are in `make bench`; a third leaves an uncertainty of 0.03."""
+def test_one_look_predicts_real_training_on_a_fifth_of_the_labelled_networks():
+    """All of them are in `make bench`; a fifth leaves an uncertainty of 0.04."""
     found = {"sgd": [], "adam": []}
-    for config in configurations()[::3]:
+    for config in configurations()[::5]:
         answer = trainability(network(config), *samples(config), F.cross_entropy)
         for which, pairs in found.items():
             if config[f"{which}_label"] is not None:
