@@ -104,11 +104,20 @@ def training_mapped(seeds: int, batch: int, steps: int) -> None:
         optimizer.step()
 
 
-def products_alone(seeds: int, batch: int, steps: int) -> None:
-    """The matrix products of training_loop and nothing else: what no other arrangement can do without."""
-    weight, h = torch.randn(64, 64), torch.randn(batch, 64)
-    for _ in range(seeds * steps * 11):
-        torch.mm(h, weight), torch.mm(h, weight), torch.mm(h.T, h)
+def products_alone(seeds: int, batch: int, steps: int, *, cold: bool = False) -> None:
+    """The matrix products of training_loop and nothing else, one for each layer and direction: no step does without.
+
+    cold: each with operands of its own, as in a step, where weights, gradients and signals of all layers do not fit
+    the cache; else with the same ones again and again.
+    """
+    layers = 11 if cold else 1
+    weights, signals = torch.randn(layers, seeds, 64, 64), torch.randn(layers, seeds, batch, 64)
+    kept: list[torch.Tensor] = [torch.empty(0)] * 11  # gradients live until the optimizer's step
+    for _ in range(steps):
+        for place in range(11):
+            weight, h = weights[place % layers], signals[place % layers]
+            torch.bmm(h, weight.mT), torch.bmm(h, weight)
+            kept[place] = torch.bmm(h.mT, h)
 
 
 def importing(module: str) -> None:
@@ -128,7 +137,9 @@ def rows() -> dict[str, dict[str, Row]]:
         name, loop = f"16 seeds of a 10 × 64 MLP, batch {batch}", partial(training_loop, **size)
         found[f"train, {name}"] = cheaper(loop, partial(training_together, **size))
         found[f"  by vmap(functional_call), batch {batch}"] = cheaper(loop, partial(training_mapped, **size))
-        found[f"  the matrix products alone, batch {batch}"] = cheaper(loop, partial(products_alone, **size))
+        for state in ("warm", "cold"):
+            alone = partial(products_alone, **size, cold=state == "cold")
+            found[f"  the batched products alone, {state}, batch {batch}"] = cheaper(loop, alone)
     for name, change in {
         "1 seed": {"seeds": 1},
         "4 seeds": {"seeds": 4},
