@@ -1,4 +1,19 @@
-"""Numerical stability and initialization of deep networks: the names that most code needs, and the modules of the rest."""
+"""Numerical stability and initialization of deep networks: the names that most code needs, and the modules of the rest.
+
+Some arguments mean the same wherever they are taken:
+
+activation: an elementwise function of a tensor, such as torch.tanh; its f in formulas.
+initializer: a function that fills a weight, from a `generator` of random numbers, such as `he_normal_`.
+sigma_w, sigma_b: weights are drawn from N(0, sigma_w² / fan_in), biases from N(0, sigma_b²); σ_w and σ_b in formulas.
+gain: by which a weight is multiplied, beside what keeps a linear signal's size.
+seed: the whole number from which all random numbers come, the same on every device; seeds are one network each.
+generator: the torch.Generator that numbers are drawn from, torch's global one for None.
+bias: whether layers have biases.
+outputs: how many a network has. kernel_size: of convolutions, odd.
+dtype, device: of what is made, torch's default ones for None.
+progress: whether a bar on stderr shows how far it is.
+ax: the Axes to draw into, new ones for None. label: the entry in the legend. style: keywords of matplotlib's own function.
+"""
 
 from importlib import import_module
 

@@ -32,6 +32,12 @@ ACTIVATIONS: dict[str, Activation] = {
     "SiLU": F.silu,
     "softplus": F.softplus,
 }
+"""Activations by the label that a legend has.
+
+>>> z = torch.tensor([-1.0, 0.0, 1.0])
+>>> ACTIVATIONS["leaky ReLU 0.2"](z)
+tensor([-0.2000,  0.0000,  1.0000])
+"""
 
 _ELEMENTWISE = "expected an elementwise, deterministic function, such as torch.tanh"
 
@@ -111,6 +117,9 @@ def slope(activation: Activation, z: Tensor) -> Tensor:
     """The derivative f′(z), entry by entry, of the shape, dtype and device of z.
 
     At a kink it is what autograd says (0 for ReLU at 0). Raises what `check_elementwise` raises, for z as for f.
+
+    >>> slope(torch.sigmoid, torch.tensor([0.0, 10.0]))
+    tensor([2.5000e-01, 4.5417e-05])
     """
     check_elementwise(activation, like=z)
     return value_and_slope(activation, z)[1]
@@ -121,6 +130,8 @@ def curve(activation: Activation, *, low: float = -8.0, high: float = 8.0, step:
     """The values and slopes of f on [low, high), as the source material draws them.
 
     Raises ValueError unless low < high and step > 0 are finite, and what `check_elementwise` raises.
+
+    >>> ax = curve(torch.sigmoid).plot()
     """
     if not (-inf < low < high < inf and 0 < step < inf):
         raise ValueError(f"low={low}, high={high}, step={step}\nexpected finite low < high and a positive step")

@@ -43,6 +43,11 @@ def live(draw: Callable[..., Any], axes: Any = None, /, **ranges: Any) -> "LiveF
     In a notebook the last line of a cell shows it: as the picture, with sliders above it where ipywidgets runs.
     Elsewhere in Python only the picture at the start is drawn.
     Raises TypeError if `draw` cannot be called, ValueError for a range that is none of these.
+
+    >>> def draw(ax, factor):
+    ...     theory_line(ax, torch.arange(50), factor ** torch.arange(50.0), label=f"{factor} per layer")
+    >>> live(draw, factor=(0.5, 1.5, 0.9))
+    LiveFigure(factor: 0.9 of 0.5 to 1.5)
     """
     if not callable(draw):
         raise TypeError(f"draw={draw!r} cannot be called\nexpected a function draw(ax, {', '.join(ranges) or 'value'})")
@@ -54,7 +59,7 @@ def live(draw: Callable[..., Any], axes: Any = None, /, **ranges: Any) -> "LiveF
 
 
 class LiveFigure:
-    """A figure with its controls; made by `live`.
+    """A figure with its controls; made by `live`, which says what `draw` and `ranges` are.
 
     axes: what is drawn into. values: what the figure shows now. controls: the widget of each value, by name;
     empty without ipywidgets.

@@ -87,7 +87,7 @@ def coordinate_check(
     it runs, so that partial or lambda width, seed: Net(width) is enough. inputs: a batch as the model takes it, a
     tuple of positional arguments, or a dict of named ones. optimizer(parameters) is one of torch's, as for `train`;
     loss(outputs, targets) a scalar. Every step sees the same batch, and the same random numbers where a model draws
-    any. Layers are those of `record`; of a layer that is called twice "name#2" is the second call.
+    any. Layers are those of `record`, of these `kinds`; of a layer that is called twice "name#2" is the second call.
 
     Returns `change`, (seeds, layers, steps, widths): the root mean square, over all entries of the output, of what it
     is after the step less what it was before the first; and its `growth` with the width. In the standard
@@ -109,6 +109,7 @@ def coordinate_check(
     >>> found = coordinate_check(network, inputs, targets, widths=[64, 256], optimizer=adam)
     >>> dict(zip(found.layers, found.growth[..., 0].median(0).values.round().int().tolist()))
     {'layer1.linear': 0, 'layer2.linear': 1, 'output': 1}
+    >>> ax = found.plot()
     """
     check_factory("make_model", make_model)
     (steps,) = whole_numbers(steps=steps)

@@ -100,8 +100,8 @@ def layer_jacobians(model: Iterable[nn.Module], inputs: Tensor) -> list[Tensor]:
 def input_jacobian(model: nn.Module, inputs: Tensor) -> Tensor:
     """The Jacobian ∂o/∂x of the whole model for each example, (..., out, in).
 
-    inputs: (batch, ...), or (features,) for one example. What comes back, what is left as it was, and the errors are those of `layer_jacobians` for
-    a model of one layer.
+    inputs: (batch, ...), or (features,) for one example. What comes back and what is left as it was is as with
+    `layer_jacobians` of a model of one layer. Raises what `layer_jacobians` raises.
     """
     return layer_jacobians([model], inputs)[0]
 
@@ -111,7 +111,7 @@ def chain(jacobians: Iterable[Tensor]) -> list[Tensor]:
     """The products M⁽ᴸ⁾ ⋯ M⁽ˡ⁺¹⁾ for l = 0 … L, each (..., out, width of layer l); the last is the identity.
 
     jacobians: those of `layer_jacobians`, first layer first. Raises ValueError if there are none or two
-    neighbours do not fit.
+    neighbours do not fit, TypeError if one is no tensor.
     """
     jacobians = list(jacobians)
     if not all(isinstance(jacobian, Tensor) for jacobian in jacobians):
@@ -139,7 +139,8 @@ def singular_values(matrix: Tensor) -> Tensor:
 
     Those below rounding, ε · max(out, in) · the largest with the ε of the matrix, cannot be told from 0 and come
     back as NaN, and so do all those of a matrix that is not finite; those of a matrix of zeros are 0.
-    Raises ValueError for anything that is not a floating tensor of at least two dimensions.
+    matrix: one or many. Raises ValueError for a tensor that is not floating or has fewer than two dimensions, TypeError
+    for anything else.
     """
     if not isinstance(matrix, Tensor):
         raise TypeError(f"matrix of type {type(matrix).__name__}\nexpected a floating tensor (..., out, in)")
@@ -163,6 +164,8 @@ def isometry(model: nn.Module, inputs: Tensor) -> Spectrum:
     >>> rotations = mlp([32] * 20, nn.Identity(), initializer=orthogonal_)
     >>> round(float(isometry(rotations, torch.ones(32)).mean_square), 3)
     1.0
+    >>> rectified = mlp([32] * 20, torch.relu, initializer=orthogonal_)
+    >>> ax = isometry(rectified, torch.ones(32)).plot()
     """
     return Spectrum(singular_values(input_jacobian(model, inputs)))
 

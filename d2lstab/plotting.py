@@ -52,6 +52,11 @@ def course_style() -> None:
 
     `d2l.use_svg_display = course_style` gives it to d2l's figures too: a stored SVG is not shown until
     the reader trusts the notebook, a PNG is. Outside a notebook only matplotlib's settings change.
+
+    >>> course_style()
+    >>> import matplotlib
+    >>> matplotlib.rcParams["axes.spines.top"]
+    False
     """
     import matplotlib.pyplot as plt
 
@@ -75,7 +80,15 @@ def new_axes(ax: Axes | None = None, *, figsize: tuple[float, float] = ...) -> A
 def new_axes(ax: Axes | None = None, **figure: Any) -> Any: ...  # ncols= makes several
 @checked
 def new_axes(ax: Axes | None = None, **figure: Any) -> Any:
-    """`ax` itself, or the axes of a new figure, with a grid, made with the keywords of plt.subplots."""
+    """`ax` itself, or the axes of a new figure, with a grid.
+
+    figure: keywords of plt.subplots; ncols=2 returns an array of two.
+    Raises TypeError for what cannot be drawn into.
+
+    >>> left, right = new_axes(ncols=2, figsize=(8, 3))
+    >>> new_axes(left) is left
+    True
+    """
     if ax is None:
         import matplotlib.pyplot as plt
 
@@ -98,7 +111,15 @@ def shades(count: int) -> list[tuple[float, ...]]:
 
 @checked
 def alt_text(ax: Axes, text: str) -> None:
-    """Stores an alternative text with the figure, for readers who cannot see it."""
+    """Stores an alternative text with the figure, for readers who cannot see it.
+
+    text: a sentence or two that say what is seen.
+
+    >>> ax = new_axes()
+    >>> alt_text(ax, "Nothing yet: axes without a line.")
+    >>> ax.figure.get_label()
+    'Nothing yet: axes without a line.'
+    """
     ax.figure.set_label(text)
 
 
@@ -113,6 +134,10 @@ def line_with_band(ax: Axes, x: Values, y: Tensor, *, low: float = 0.1, high: fl
 
     x: (points,). y: (rows, points), or (points,) for a single line without a band. Values that are not finite
     leave a gap, and so does y without rows. Where x counts something, layers or steps, its ticks are whole numbers.
+    Raises ValueError for shapes that do not fit, and unless 0 ≤ low ≤ high ≤ 1.
+
+    >>> walks = normal(200, 50, generator=seeded(0)).cumsum(1)
+    >>> ax = line_with_band(new_axes(), torch.arange(50), walks, label="200 random walks")
     """
     x, y = _cpu(x), _cpu(y)
     if x.dim() != 1 or y.dim() not in (1, 2) or y.shape[-1] != len(x):
@@ -149,6 +174,11 @@ def theory_line(ax: Axes, x: Values, y: Values, *, label: str | None = None) -> 
     """Axes with what theory predicts: black and dashed, above everything else.
 
     x: (points,). y: (points,), or (points, lines) for several lines under one label.
+    Raises ValueError for shapes that do not fit, and without points.
+
+    >>> steps = torch.arange(50)
+    >>> ax = line_with_band(new_axes(), steps, normal(200, 50, generator=seeded(0)).cumsum(1).square())
+    >>> ax = theory_line(ax, steps, steps + 1, label="theory of their mean")
     """
     x, y = _cpu(x), _cpu(y)
     if x.dim() != 1 or y.dim() not in (1, 2) or len(y) != len(x) or not len(x):
@@ -164,7 +194,13 @@ def theory_line(ax: Axes, x: Values, y: Values, *, label: str | None = None) -> 
 
 @checked
 def histogram(ax: Axes, values: Tensor, *, bins: int | Values = 40, **style: Any) -> Axes:
-    """Axes with the distribution of the finite values, as a density."""
+    """Axes with the distribution of the finite values, as a density.
+
+    values: of any shape. bins: how many, or their edges.
+    Raises ValueError for fewer than one bin, more than 10,000, or edges that do not grow; TypeError for other bins.
+
+    >>> ax = histogram(new_axes(), normal(10_000, generator=seeded(0)), label="N(0, 1)")
+    """
     values = _cpu(values).flatten()
     style = {"alpha": 0.6, "linewidth": 0} | style
     values = values[values.isfinite()]
@@ -201,7 +237,10 @@ def heatmap(
 ) -> Axes:
     """Axes with a matrix as colours, a colour bar, and the names of its rows and columns.
 
-    values: (rows, columns).
+    values: (rows, columns). label: of the colour bar.
+    Raises ValueError for values of another form, or another number of names than of rows or columns.
+
+    >>> ax = heatmap(new_axes(), torch.eye(3), rows=["a", "b", "c"], label="the identity")
     """
     style = {"aspect": "auto", "cmap": "viridis", "interpolation": "nearest"} | style
     if values.dim() != 2:

@@ -59,6 +59,11 @@ def process_group() -> Iterator[int]:
                 print(f"{int((found.accuracy > 0.5).sum())} of {found.accuracy.numel()} networks learned")
 
     half of the networks are trained in each process, and one line is printed.
+    Raises ValueError inside it where the processes do not make the same calls.
+
+    >>> with process_group() as rank:  # in plain python
+    ...     rank
+    0
     """
     joined, described = dist.is_available() and dist.is_initialized(), os.environ.keys() >= _TORCHRUN
     if _GROUP.get() is not None or not (joined or described):

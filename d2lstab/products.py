@@ -105,6 +105,7 @@ def random_product(
     >>> products = random_product(n=4, factors=100, trials=10_000)
     >>> round(float(products.rate.mean()), 2)  # growth per factor, as a natural logarithm
     0.56
+    >>> ax = products.plot()
     """
     n, factors, trials = whole_numbers(n=n, factors=factors, trials=trials)
     log_std, dtype, device, generator = _log(std), floating_dtype(dtype), available_device(device), seeded(seed)
@@ -138,6 +139,8 @@ def lyapunov_trace(matrices: Tensor) -> LyapunovTrace:
     are none.
     Source: Benettin et al. 1980, Meccanica 15, 9–20 (the method); Newman 1986, Commun. Math. Phys. 103,
     121–126 (the law).
+
+    >>> ax = lyapunov_trace(normal(20, 100, 4, 4, generator=seeded(0))).plot()
     """
     if not isinstance(matrices, Tensor) or matrices.is_complex():
         given = matrices.dtype if isinstance(matrices, Tensor) else type(matrices).__name__

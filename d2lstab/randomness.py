@@ -17,7 +17,10 @@ __all__ = ["normal", "seeded"]
 def seeded(seed: int) -> Generator:
     """A fresh CPU generator for this seed, so that a seed means the same numbers on every device.
 
-    Raises ValueError if the seed is not a whole number of at least 0.
+    Raises ValueError if the seed is not a whole number of at least 0 and below 2⁶⁴.
+
+    >>> torch.equal(torch.randn(3, generator=seeded(0)), torch.randn(3, generator=seeded(0)))
+    True
     """
     (seed,) = whole_numbers(seed=seed, at_least=0)
     if seed >= 2**64:

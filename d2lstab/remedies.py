@@ -30,14 +30,14 @@ _MOMENTUM = partial(torch.optim.SGD, lr=0.03, momentum=0.9)
 class Patient:
     """A network of some depth, and how it is trained."""
 
-    activation: Activation
-    initializer: Initializer
+    activation: Activation  # after each hidden layer
+    initializer: Initializer  # of all weights
     depth: int = 20  # linear maps on the way from the input to the output
-    width: int = 32
-    norm: Callable[[int], nn.Module] | None = None
+    width: int = 32  # of each hidden layer
+    norm: Callable[[int], nn.Module] | None = None  # of a width, as `mlp` takes it
     residual: bool = False  # every two linear maps are a branch beside an identity
-    optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer] = _MOMENTUM
-    clip: Callable[[Sequence[Tensor]], Tensor] | None = None
+    optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer] = _MOMENTUM  # as `train` takes it
+    clip: Callable[[Sequence[Tensor]], Tensor] | None = None  # as `train` takes it
 
     def network(self, seed: int) -> nn.Module:
         """The network for the 64 pixels and ten classes of the digits.
@@ -95,8 +95,8 @@ PATIENTS: dict[str, Patient] = {
 class RemedyMatrix(Result):
     """How much each patient learned under each remedy, and what it let through of a gradient before."""
 
-    patients: tuple[str, ...]
-    remedies: tuple[str, ...]
+    patients: tuple[str, ...]  # names of the rows
+    remedies: tuple[str, ...]  # names of the columns
     accuracy: Tensor  # (patients, remedies, seeds), share of the training examples named right at the end
     log10_ratio: Tensor  # (patients, remedies, seeds), of a gradient's norm at the input over that at the output
     diverged: Tensor  # (patients, remedies, seeds), True where the loss became infinite or NaN
@@ -145,8 +145,15 @@ def remedy_matrix(
     patient to a treated one. Treated patients that are equal are trained once; a `process_group` shares them out.
     The accuracy is that on the examples the network learns from: the question is whether it can learn. The gradient
     ratio is measured before training, in float64, on the first `batch` examples. Ctrl-C or the notebook's stop button
-    ends the run early and returns the cells done.
-    Raises ValueError if there is no patient or no remedy, and what `train` raises.
+    ends the run early and returns the cells done. data, steps: as for `train`.
+    Raises ValueError if there is no patient or no remedy, TypeError if they have no names, and what `train` raises.
+
+    >>> patients = {"sigmoid": PATIENTS["sigmoid N(0, 1)"]}
+    >>> remedies = {name: REMEDIES[name] for name in list(REMEDIES)[:2]}
+    >>> matrix = remedy_matrix(digits(), patients=patients, remedies=remedies, steps=20, seeds=range(2), progress=False)
+    >>> matrix.accuracy.shape  # patients, remedies, seeds
+    torch.Size([1, 2, 2])
+    >>> axes = matrix.plot()
     """
     (batch,), seeds, device = whole_numbers(batch=batch), seed_list(seeds), available_device(device)
     for name, given in (("patients", patients), ("remedies", remedies)):

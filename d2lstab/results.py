@@ -59,7 +59,8 @@ def claim(
     the line reads the same on every device. above, below: strict bounds, for claims without an exact value.
     Infinity equals infinity; NaN equals nothing.
     Raises ValueError if nothing is claimed: neither expected with within, nor a bound, or no number at all; and for
-    measured and expected of two shapes, a tolerance that is negative or infinite, or a bound that is NaN.
+    measured and expected of two shapes, a tolerance that is negative or infinite, or a bound that is NaN; TypeError
+    for what holds no numbers.
 
     >>> claim("a third", 0.3334, expected=1 / 3, within=1e-3)
     a third: 0.333 (expected 0.333 ± 0.001)

@@ -15,6 +15,10 @@ from .arguments import is_number, is_whole
 Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
 _TEXT = (str, bytes)
+# What a function that is `checked` raises beside what it says itself: told here once, and shown by help().
+ARGUMENTS = """\
+Raises ValueError for what should be a number and is none, and for a tensor that is sparse, complex or without data;
+TypeError for any other argument that is not as annotated and cannot be used."""
 # Where our own code lies, that of installed packages, and Python's.
 _LIBRARIES = (
     str(Path(__file__).parent),
@@ -32,7 +36,7 @@ def checked(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
     where it is used only later. What the user's own code raises passes
     through, and so does a claim that is not so: neither is the arguments' fault.
     A number is no text and no bool; a tensor is dense, has numbers in it that are real, and is not on the meta device.
-    What torch does not compute in a dtype is said in the same form.
+    What torch does not compute in a dtype is said in the same form. Its docstring says so too, before the example.
     Raises ValueError for a number that is none and a tensor of another kind, TypeError for anything else, as for a name
     that the function does not know.
     """
@@ -63,7 +67,16 @@ def checked(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
             _refuse(function, positional, named)
         return made
 
+    if makes or (function.__doc__ and first is not None):
+        guarded.__doc__ = _told_of_arguments(function.__doc__ or "")
     return guarded
+
+
+def _told_of_arguments(docstring: str) -> str:
+    """A docstring with the errors that `checked` raises."""
+    said, mark, example = inspect.cleandoc(docstring).partition("\n\n>>>")
+    between = "\n\n" if said and "\n" not in said else "\n" if said else ""
+    return f"{said}{between}{ARGUMENTS}{mark}{example}"
 
 
 def _from_the_user(traceback: TracebackType | None) -> bool:

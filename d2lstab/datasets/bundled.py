@@ -19,6 +19,11 @@ def digits(*, seed: int = 0, dtype: torch.dtype | None = None, device: torch.dev
     have mean 0 and second moment 1. targets: (examples,), 0 to 9. The seed decides the split.
     Raises ModuleNotFoundError, with the command that helps, where scikit-learn is missing.
     Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI.
+
+    >>> data = digits()
+    >>> data.inputs.shape, data.test_inputs.shape
+    (torch.Size([1437, 64]), torch.Size([360, 64]))
+    >>> ax = data.plot()
     """
     load_digits = _of_sklearn("digits").load_digits
     dtype, device = floating_dtype(dtype), available_device(device)

@@ -13,12 +13,20 @@ from ..results import Result
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset(Result):
-    """Inputs and targets to learn from, and others to be tested on."""
+    """Inputs and targets to learn from, and others to be tested on.
+
+    Raises TypeError for a field that is no tensor, ValueError for one that is a single number, and where inputs and
+    targets are not of as many examples.
+
+    >>> x, y = torch.zeros(30, 2), torch.arange(30) % 3
+    >>> Dataset(x[:20], y[:20], x[20:], y[20:])
+    Dataset(inputs: 20×2 float32, targets: 20 int64, test_inputs: 10×2 float32, test_targets: 10 int64)
+    """
 
     inputs: Tensor  # (examples, ...)
     targets: Tensor  # (examples,), class numbers; floating where there are no classes
-    test_inputs: Tensor
-    test_targets: Tensor
+    test_inputs: Tensor  # (tests, ...)
+    test_targets: Tensor  # (tests,)
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -57,7 +65,7 @@ class Dataset(Result):
         return type(self)(inputs, self.targets, test_inputs, self.test_targets)
 
     def plot(self, ax: Axes | None = None, *, rows: int = 2, columns: int = 16) -> Axes:
-        """Axes with the first inputs as square pictures, row by row, each with its target in a corner.
+        """Axes with the first rows × columns inputs as square pictures, row by row, each with its target in a corner.
 
         Raises ValueError if an input is not a square picture.
         """

@@ -47,8 +47,10 @@ def diagnose(
 
     >>> layers = [layer for _ in range(20) for layer in (nn.Linear(32, 32), nn.Sigmoid())]
     >>> model = nn.Sequential(*layers, nn.Linear(32, 10))
-    >>> diagnose(model, torch.randn(16, 32), torch.randint(10, (16,))).verdict
+    >>> report = diagnose(model, normal(16, 32, generator=seeded(0)), torch.arange(16) % 10)
+    >>> report.verdict
     'vanishing'
+    >>> ax = report.plot()
     """
     try:
         with one_at_a_time(), torch.inference_mode(False), torch.enable_grad():

@@ -99,6 +99,7 @@ def _after(row: SignalRow, module: nn.Module | None, given: float) -> float:
 
 
 def mean_square(tensor: Tensor | None) -> float:
+    """The second moment of a tensor's entries; 0 where there is none."""
     return 0.0 if tensor is None else float(norm(tensor.detach())) ** 2 / tensor.numel()
 
 

@@ -37,6 +37,11 @@ FAULTS: dict[str, str] = {
     "imbalanced": "one answer is right for nearly every sample, so that nothing has to be learnt of the inputs",
     "singular": "a formula is finite now, and infinite or NaN where training leads",
 }
+"""What each verdict of `diagnose` means.
+
+>>> FAULTS["dead"]
+'rectifiers are 0 for every sample, and so are their gradients'
+"""
 
 # What each fault brings about: of two findings, the one that explains the other is the root.
 EXPLAINS: dict[str, set[str]] = {

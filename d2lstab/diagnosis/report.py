@@ -26,13 +26,13 @@ from .trial import hold_all, private_optimizer
 class Diagnosis(Result):
     """What `diagnose` found: the root cause first, what it brings about below it."""
 
-    findings: tuple[Finding, ...]
-    trainability: Trainability
-    signals: Signals
+    findings: tuple[Finding, ...]  # the root cause first; none where nothing is wrong
+    trainability: Trainability  # how likely it trains
+    signals: Signals  # one row per layer call
     expected: tuple[float, ...]  # E h² of each row of the signals by mean-field theory, NaN where it has no say
     expected_gradients: tuple[float, ...]  # and E g²
     subject: Subject | None = field(repr=False)  # what was diagnosed; None in a copy, or where it was stored
-    first_loss: float = nan
+    first_loss: float = nan  # of the batch, before any step
     constant_loss: float = nan  # what the best of two constant answers has; NaN where the loss does not take one
     loss_given: bool = True  # or one for the targets; else a random combination of the outputs was taken
     again: "Callable[..., Diagnosis] | None" = field(default=None, repr=False)  # `diagnose`, for a repaired model
@@ -187,9 +187,9 @@ def _named(row: SignalRow) -> str:
 class Repair(Result):
     """A repaired copy of a model."""
 
-    model: nn.Module
-    before: Diagnosis
-    after: Diagnosis
+    model: nn.Module  # the copy
+    before: Diagnosis  # of the model as it was given
+    after: Diagnosis  # of the copy
 
     def _rows(self) -> list[tuple[str, str]]:
         return [("before", self.before.verdict), ("after", self.after.verdict)]

@@ -41,6 +41,8 @@ def check(number: str, answer: Any) -> None:
 
 
 def exercise(number: str) -> Callable[[Judge], Judge]:
+    """A decorator that makes a function the judge of the exercise of this number."""
+
     def enter(judge: Judge) -> Judge:
         EXERCISES[number] = judge
         return judge

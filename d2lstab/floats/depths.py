@@ -104,7 +104,10 @@ def number_line(chains: Mapping[str, float], *, formats: Mapping[str, torch.dtyp
 
     chains: label -> factor per layer. formats: label -> dtype, all of `FLOAT_FORMATS` but float64 by default, whose
     line is eight times as long as the next.
-    Raises ValueError for a factor that is not positive or is 1, and for a dtype outside `FLOAT_FORMATS`.
+    Raises ValueError for a factor that is not positive or is 1, and for a dtype outside `FLOAT_FORMATS`; TypeError for
+    chains that have no labels.
+
+    >>> ax = number_line({"sigmoid's slope": 0.25, "a gain of 2": 2.0}).plot()
     """
     formats = (
         {name: dtype for name, dtype in FLOAT_FORMATS.items() if name != "float64"} if formats is None else formats

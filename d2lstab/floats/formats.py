@@ -22,7 +22,7 @@ FLOAT_FORMATS: dict[str, torch.dtype] = {
 class FloatFormat(Result):
     """The limits of a floating-point format."""
 
-    dtype: torch.dtype
+    dtype: torch.dtype  # torch's name of it
     max: float  # the largest finite number
     min_normal: float  # the smallest positive number with full precision
     min_subnormal: float  # the smallest positive number

@@ -34,6 +34,12 @@ INITIALIZERS: dict[str, Initializer] = {
     "He uniform": he_uniform_,
     "orthogonal": orthogonal_,
 }
+"""Initializers by the label that a legend has.
+
+>>> weight = INITIALIZERS["N(0, 0.01²)"](torch.empty(100, 400), generator=seeded(0))
+>>> round(float(weight.std()), 3)
+0.01
+"""
 
 __all__ = [
     "INITIALIZERS",

@@ -59,7 +59,7 @@ def fans(weight_or_module: Tensor | nn.Module) -> Fans:
     A weight (fan_out, fan_in, *kernel) alone is read as torch reads it: as a dense layer or an ungrouped
     convolution of stride 1. A Linear or convolution module is read exactly: groups, stride and transposition
     count (torch swaps the fans of a transposed convolution and ignores its stride and groups). With a stride
-    the numbers are averages over positions; the borders are left out of account.
+    the numbers are averages over positions; the borders are left out of account. So weight_or_module is one or the other.
     Raises ValueError for weights of fewer than 2 dimensions or empty ones, TypeError for other modules.
 
     >>> fans(nn.Conv2d(16, 32, kernel_size=3))

@@ -18,7 +18,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class Initializer(Protocol):
-    """A function that fills a weight in place and returns it, as those of torch.nn.init do."""
+    """A function that fills a weight in place and returns it, as those of torch.nn.init do: initializer(weight, generator=…)."""
 
     def __call__(self, weight: Tensor, /, *, generator: Generator | None) -> Tensor: ...
 

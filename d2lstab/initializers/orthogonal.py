@@ -15,6 +15,10 @@ def orthogonal_(weight: Tensor, gain: float = 1.0, generator: Generator | None =
     signal too; a layer with more rows keeps the length, and spreads it over more units.
     Raises ValueError for a gain that is no finite number or a weight of fewer than 2 dimensions, before anything is written.
     Source: Saxe et al. 2014, arXiv:1312.6120.
+
+    >>> weight = orthogonal_(torch.empty(3, 5), generator=seeded(0))
+    >>> torch.allclose(weight @ weight.T, torch.eye(3), atol=1e-6)
+    True
     """
     check_matrix(weight)
     return nn.init.orthogonal_(weight, signed_scale_of(gain=gain), generator=generator)

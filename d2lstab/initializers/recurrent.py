@@ -87,7 +87,7 @@ def chrono_(module: nn.Module, longest: int, *, seed: int = 0) -> nn.Module:
     """The LSTM or GRU with gate biases for memories of up to `longest` steps, spread over its units.
 
     The bias of the gate that keeps the past is ln U, with U uniform on [1, longest − 1]; that of an LSTM's input gate
-    is its negative. torch's second bias of these gates becomes 0.
+    is its negative. torch's second bias of these gates becomes 0. module: an nn.LSTM or GRU, or their cell.
     Raises ValueError for longest below 3, where there is nothing to spread, and what `forget_bias_` raises.
     Source: Tallec and Ollivier 2018, arXiv:1804.11188, eq. 16.
     """
@@ -109,7 +109,7 @@ def chrono_(module: nn.Module, longest: int, *, seed: int = 0) -> nn.Module:
 
 @checked
 def half_life(forget_bias: float) -> float:
-    """The number of steps after which half of an LSTM's cell is left, ln ½ / ln σ(bias), with no other input.
+    """The number of steps after which half of an LSTM's cell is left, ln ½ / ln σ(forget_bias), with no other input.
 
     Raises ValueError for a bias that is not finite.
 

@@ -29,6 +29,9 @@ def q_star(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> floa
 
     Raises ValueError where there is none and the second moment grows without bound, and for negative scales.
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 3.
+
+    >>> round(q_star(torch.tanh, sigma_w=1.5, sigma_b=0.3), 3)
+    0.961
     """
     sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
     scales = torch.tensor([sigma_w, sigma_b], dtype=torch.float64, device="cpu")

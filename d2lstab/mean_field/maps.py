@@ -57,6 +57,10 @@ def chi(activation: Activation, q: float, sigma_w: float) -> float:
 
     Raises ValueError for negative numbers, and what `gaussian_mean` raises.
     Source: Schoenholz et al. 2017, arXiv:1611.01232, eq. 7.
+
+    >>> q = q_star(torch.tanh, sigma_w=1.5, sigma_b=0.3)
+    >>> round(chi(torch.tanh, q, sigma_w=1.5), 3)  # above 1: chaos
+    1.061
     """
     q, sigma_w = not_negative(q=q), not_negative(sigma_w=sigma_w)
     return sigma_w**2 * float(moments_at(activation, q).slope_square)

@@ -26,7 +26,7 @@ class Trajectory(Result):
     backward: Tensor  # (depth + 1,), natural log of the mean squared gradient; entry `depth` is 0
 
     def plot(self, ax: Axes | None = None, *, direction: str = "forward", label: str | None = None) -> Axes:
-        """Axes with the predicted second moment against depth, in powers of ten."""
+        """Axes with the predicted second moment against depth in powers of ten, `direction` "forward" or "backward"."""
         ax = new_axes(ax)
         moments = getattr(self, direction)
         return theory_line(ax, torch.arange(len(moments), device="cpu"), moments / log(10), label=label)
@@ -69,6 +69,9 @@ def trajectory(
     second_moment: of the input. Sizes are carried as logarithms. Draws over `depth_sweep(...).plot()`.
     Raises ValueError for negative scales, an input of 0 or a depth below 1, and what `gaussian_mean` raises.
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 3; Schoenholz et al. 2017, arXiv:1611.01232, eq. 7.
+
+    >>> ax = trajectory(torch.tanh, sigma_w=1.0).plot(label="σ_w = 1")
+    >>> ax = trajectory(torch.tanh, sigma_w=0.8).plot(ax, label="σ_w = 0.8")
     """
     (depth,) = whole_numbers(depth=depth)
     sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
@@ -107,6 +110,8 @@ def phase_diagram(
     sigma_w: (columns,), sigma_b: (rows,), each from 0 up; 100 values from 0.05 to 4, and from 0 to 2, by default.
     Raises ValueError for negative or infinite scales, and what `gaussian_mean` raises.
     Source: Poole et al. 2016, arXiv:1606.05340, fig. 1.
+
+    >>> ax = phase_diagram(torch.tanh).plot()
     """
     sigma_w = torch.linspace(0.05, 4, 100, device="cpu") if sigma_w is None else torch.as_tensor(sigma_w, device="cpu")
     sigma_b = torch.linspace(0, 2, 100, device="cpu") if sigma_b is None else torch.as_tensor(sigma_b, device="cpu")

@@ -25,6 +25,9 @@ def gaussian_mean(activation: Activation, variance: float = 1.0) -> float:
     f: any elementwise function, smooth or with kinks and jumps.
     Raises ValueError for a variance that is negative or not finite, and if f is not finite where the Gaussian
     has its mass; and what `check_elementwise` raises.
+
+    >>> round(gaussian_mean(torch.relu), 4)  # 1 / √2π
+    0.3989
     """
     variance = float(not_negative(variance=variance))
     panels = panels_of(activation)
@@ -187,8 +190,9 @@ def panels_of(activation: Activation) -> Panels:
 
 
 def breakpoints(activation: Activation, *, low: float = -64.0, high: float = 64.0) -> tuple[Tensor, Tensor]:
-    """The points at which f or f′ jumps, or f′ bends, to rounding (bends to about 1e-5), and those where f is
-    smooth but so steep that panels must shrink around them.
+    """The points at which f or f′ jumps, or f′ bends, and those where f is smooth but steep.
+
+    Jumps are found to rounding, bends to about 1e-5. Panels must shrink around the steep points.
     """
     x = torch.linspace(low, high, 2**15 + 1, dtype=torch.float64, device="cpu")
     value, gradient = finite_with_slope(activation, x)

@@ -62,6 +62,7 @@ class Monitor:
     ...         monitor.step(loss)
     >>> monitor.signals.steps
     tensor([ 1, 11, 21])
+    >>> ax = monitor.signals.plot()
     """
 
     @checked
@@ -186,7 +187,7 @@ class Monitor:
         return {"steps": self.steps, "every": self.every, "records": list(self.records), **self._vigil.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the count of steps and the records of an earlier run."""
+        """Takes over the count of steps and the records of an earlier run, whose `state_dict` the state is."""
         self.steps, self.every, self.records = state["steps"], state["every"], list(state["records"])
         self._vigil.load_state_dict(state)
         if self._inside:

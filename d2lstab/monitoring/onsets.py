@@ -29,8 +29,8 @@ _OF_GRADIENTS = (exploding, vanishing)  # sizes are judged against the loss
 class Onset(Result):
     """The step at which a fault was first seen, and what `diagnosis` says of it there."""
 
-    step: int
-    finding: Finding
+    step: int  # of training, from 1
+    finding: Finding  # the fault, its layer, the evidence and what helps
 
     def _rows(self) -> list[tuple[str, str]]:
         return [("step", str(self.step)), *self.finding._rows()]
@@ -42,8 +42,10 @@ class Onset(Result):
 
 
 class Vigil:
-    """Says once, of each fault, when it begins: infinities, and what is seen in many records, at once, all else when it is seen
-    twice in a row."""
+    """Says once, of each fault, when it begins.
+
+    Infinities, and what is seen in many records, are told at once, all else when it is seen twice in a row.
+    """
 
     def __init__(self, tell: Callable[[Onset], None] | None):
         self.tell = tell

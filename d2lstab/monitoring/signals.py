@@ -39,9 +39,7 @@ class TrainingSignals(Result):
     dead: Tensor  # (records, layers), share of units that are 0 for every sample
     saturated: Tensor  # (records, layers), share of inputs at which an activation's slope is below 1 % of its largest
     largest: Tensor  # (records, layers), max |h|
-    attentions: tuple[
-        str, ...
-    ]  # calls of attention, by the module that makes them, such as "encoder.0" or "encoder.0#2"
+    attentions: tuple[str, ...]  # calls of attention, by the module that makes them, such as "encoder.0#2"
     entropy: Tensor  # (records, attentions), over that of equal weights: 1 where all keys count alike, 0 where one does
     logit: Tensor  # (records, attentions), the largest
     weights: tuple[str, ...]  # names of the trained parameters

@@ -82,7 +82,8 @@ def residual_convnet(
 ) -> nn.Sequential:
     """A residual network for pictures (batch, inputs, height, width), as a Sequential: input, block1, …, output.
 
-    As `residual_mlp`, with convolutions that keep the size of the pictures in place of linear maps; the mean over
+    channels: of every block, whose number is blocks. All else, layers, post_norm, branch_scale, train_scale, zero_last
+    and fixup, is as in `residual_mlp`, with convolutions that keep the size of the pictures in place of linear maps; the mean over
     positions stands before the last activation's linear map. norm: a function of the number of channels, such as
     nn.BatchNorm2d. Raises ValueError for an even kernel size, and what `residual_mlp` raises.
     """

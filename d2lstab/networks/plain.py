@@ -20,7 +20,10 @@ Norm = Callable[[int], nn.Module]  # width -> a normalization over it, such as n
 
 
 class Layer(nn.Module):
-    """One hidden layer: h ↦ f(W h + b), or f(N(W h + b)) where there is a normalization N."""
+    """One hidden layer: h ↦ f(W h + b), or f(N(W h + b)) where there is a normalization N.
+
+    linear: W and b. norm: N, None for none.
+    """
 
     @checked
     def __init__(self, linear: nn.Module, activation: Activation, norm: nn.Module | None = None):
@@ -30,6 +33,7 @@ class Layer(nn.Module):
         self.activation = activation
 
     def forward(self, h: Tensor) -> Tensor:
+        """What the layer makes of h, (..., fan_in): (..., fan_out)."""
         z = self.linear(h)
         return self.activation(z if self.norm is None else self.norm(z))
 
@@ -58,6 +62,10 @@ def mlp(
     and on every device. An activation that is a module is copied into each layer.
     Raises ValueError for fewer than two widths, a width below 1, a bad dtype or device, and what
     `check_elementwise` and `initialize_` raise; TypeError if norm returns no module.
+
+    >>> network = mlp([64, 32, 10], torch.relu, initializer=INITIALIZERS["He"])
+    >>> list(dict(network.named_children())), network(torch.ones(5, 64)).shape
+    (['layer1', 'output'], torch.Size([5, 10]))
     """
     widths = number_list("widths", widths)
     check_elementwise(activation)

@@ -12,7 +12,10 @@ from ..signatures import checked
 
 
 class Reader(nn.Module):
-    """A recurrent module and a linear map of its last state, or of every state."""
+    """A recurrent module and a linear map of its last state, or of every state.
+
+    recurrent: an nn.RNN, LSTM or GRU with batch_first. output: the linear map. every_step: of every state.
+    """
 
     @checked
     def __init__(self, recurrent: nn.RNNBase, output: nn.Module, *, every_step: bool = False):
@@ -22,6 +25,7 @@ class Reader(nn.Module):
         self.every_step = every_step
 
     def forward(self, x: Tensor) -> Tensor:
+        """What is read in x, (batch, steps, inputs): (batch, outputs), or (batch, steps, outputs) of every step."""
         states, _ = self.recurrent(x)
         return self.output(states if self.every_step else states[:, -1])
 
@@ -44,7 +48,7 @@ def reader(
 ) -> Reader:
     """A recurrent network for sequences (batch, steps, inputs): (batch, outputs) from its last state.
 
-    kind: nn.RNN, nn.LSTM or nn.GRU; settings are its own, such as nonlinearity="relu". initializer fills the
+    kind: nn.RNN, nn.LSTM or nn.GRU, of so many units as width says; settings are its own, such as nonlinearity="relu". initializer fills the
     hidden-to-hidden weights gate by gate, input_initializer the others; biases start at 0. every_step: outputs
     (batch, steps, outputs) from every state.
     Raises ValueError for sizes below 1 or a bad dtype or device; TypeError for another kind, and what

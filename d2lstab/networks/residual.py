@@ -20,6 +20,7 @@ from .plain import Linear, Norm, described, drawn, normalization
 class PreActivation(nn.Module):
     """A linear map of an activation: h ↦ W f(h) + b, or W f(N(h)) + b where there is a normalization N.
 
+    linear: W and b. norm: N, None for none.
     Source: He et al. 2016, arXiv:1603.05027, fig. 4e.
     """
 
@@ -31,6 +32,7 @@ class PreActivation(nn.Module):
         self.linear = linear
 
     def forward(self, h: Tensor) -> Tensor:
+        """What the layer makes of h, (..., fan_in): (..., fan_out)."""
         return self.linear(self.activation(h if self.norm is None else self.norm(h)))
 
     def extra_repr(self) -> str:
@@ -38,7 +40,10 @@ class PreActivation(nn.Module):
 
 
 class Scale(nn.Module):
-    """One factor, trained or fixed: h ↦ s h."""
+    """One factor, trained or fixed: h ↦ s h.
+
+    factor: s, or where it starts. train: whether it is a parameter.
+    """
 
     @checked
     def __init__(self, factor: float, *, train: bool = False):
@@ -47,6 +52,7 @@ class Scale(nn.Module):
         self.factor: nn.Parameter | float = nn.Parameter(torch.tensor(number, device="cpu")) if train else number
 
     def forward(self, h: Tensor) -> Tensor:
+        """The factor times h, of the same shape."""
         return self.factor * h
 
     def extra_repr(self) -> str:
@@ -55,7 +61,11 @@ class Scale(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block: h ↦ N(a h + s B(h)), with a branch B, a factor s, a skip a = 1, and often no normalization N."""
+    """A residual block: h ↦ N(a h + s B(h)), with a branch B, a factor s, a skip a = 1, and often no normalization N.
+
+    branch: B, of the same shape as its input. scale: the module of s, such as `Scale`; None for 1. norm: N, None for
+    none. skip: a.
+    """
 
     @checked
     def __init__(
@@ -68,6 +78,7 @@ class Block(nn.Module):
         self.skip = skip
 
     def forward(self, h: Tensor) -> Tensor:
+        """What the block makes of h, of the same shape."""
         added = self.branch(h)
         h = self.skip * h + (added if self.scale is None else self.scale(added))
         return h if self.norm is None else self.norm(h)
@@ -114,6 +125,13 @@ def residual_mlp(
     that is not finite, and what `mlp` raises; TypeError if norm returns no module or the factor is no number.
     Sources: He et al. 2016, arXiv:1603.05027; Zhang et al. 2019, arXiv:1901.09321 (Fixup); De and Smith 2020,
     arXiv:2002.10444 (SkipInit); Bachlechner et al. 2021, arXiv:2003.04887 (ReZero).
+
+    >>> network = residual_mlp(32, 2, torch.relu, initializer=INITIALIZERS["He"], zero_last=True)
+    >>> list(dict(network.named_children()))
+    ['input', 'block1', 'block2', 'output']
+    >>> h = torch.ones(5, 32)
+    >>> torch.equal(network.block1(h), h)  # each block starts as the identity
+    True
     """
     width, inputs, outputs = whole_numbers(width=width, inputs=inputs, outputs=outputs)
     linear = partial(nn.Linear, device="cpu")

@@ -20,7 +20,8 @@ from .residual import Block
 class Attention(nn.Module):
     """Self-attention with heads: (..., length, width) to the same shape.
 
-    scale: of the logits; 1/√(width per head) for None.
+    heads: each sees width / heads of the width. causal: no place sees a later one. scale: of the logits; 1/√(width
+    per head) for None.
     Raises ValueError for sizes below 1 or a width that heads does not divide, TypeError for other kinds.
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
     """
@@ -40,6 +41,7 @@ class Attention(nn.Module):
         self.scale = scale
 
     def forward(self, h: Tensor) -> Tensor:
+        """What attention makes of h, (..., length, width): the same shape."""
         query, key, value = (self._by_head(project(h)) for project in (self.query, self.key, self.value))
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal, scale=self.scale)
         return self.output(mixed.transpose(-2, -3).flatten(-2))
@@ -52,7 +54,11 @@ class Attention(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Tokens and their places: (..., length) whole numbers to (..., length, width). Raises ValueError for sizes below 1."""
+    """Tokens and their places: (..., length) whole numbers to (..., length, width).
+
+    vocabulary: how many tokens there are, from 0.
+    Raises ValueError for sizes below 1.
+    """
 
     @checked
     def __init__(self, vocabulary: int, length: int, width: int):
@@ -62,6 +68,7 @@ class Embedding(nn.Module):
         self.places: nn.Embedding = nn.Embedding(length, width, device="cpu")
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """The vectors of tokens (..., up to length), each that of the token plus that of its place: (..., width)."""
         places = torch.arange(tokens.shape[-1], device=tokens.device).expand(tokens.shape)
         return self.tokens(tokens) + self.places(places)
 

@@ -55,8 +55,8 @@ def depth_sweep(
 ) -> Propagation:
     """Second moments of a signal on its way through random layers, and of a random gradient on its way back.
 
-    Each seed is a network without biases, all layers of one width, fed N(0, 1) inputs; the gradient starts as
-    N(0, 1) at the last layer. A seed means the same numbers alone or in company, in every dtype and place.
+    Each seed is a network without biases, all layers of one width, fed a batch of N(0, 1) inputs; the gradient starts
+    as N(0, 1) at the last layer. A seed means the same numbers alone or in company, in every dtype and place.
     At most 2²⁵ weights (or those of one seed) are held at once; a `process_group` shares the seeds out. Sizes are
     carried as in `propagate`, and come back to the CPU. Ctrl-C or the notebook's stop button ends the sweep early and
     returns the seeds done.
@@ -70,6 +70,7 @@ def depth_sweep(
     torch.Size([8, 21])
     >>> bool((sweep.forward[:, -1] < -10).all())  # LeCun's weights halve a signal at each ReLU
     True
+    >>> ax = sweep.plot(label="8 networks")
     """
     depth, width, batch = whole_numbers(depth=depth, width=width, batch=batch)
     seeds, dtype, device = seed_list(seeds), floating_dtype(dtype), available_device(device)

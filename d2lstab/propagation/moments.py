@@ -22,7 +22,10 @@ class Propagation(Result):
     interrupted: bool = False  # whether the sweep was stopped by hand; seeds that it did not reach are NaN
 
     def plot(self, ax: Axes | None = None, *, direction: str = "forward", **style: Any) -> Axes:
-        """Axes with the second moment against depth in powers of ten, `direction` "forward" or "backward"."""
+        """Axes with the second moment against depth in powers of ten, `direction` "forward" or "backward".
+
+        Raises ValueError for another direction.
+        """
         labels = {"forward": "log₁₀ mean squared activation", "backward": "log₁₀ mean squared gradient"}
         if direction not in labels:
             raise ValueError(f"direction={direction!r}\nexpected 'forward' or 'backward'")

@@ -33,6 +33,13 @@ def network_sweep(
     comes back as inf or −inf.
     Raises ValueError for inputs that are no floating tensor of at least two axes or do not fit a child, and an empty
     Sequential; TypeError if make_model returns no Sequential or a child returns no floating tensor.
+
+    >>> def network(seed):
+    ...     return mlp([64] * 12, torch.tanh, initializer=he_normal_, seed=seed)
+    >>> sweep = network_sweep(network, digits().inputs[:100])
+    >>> sweep.forward.shape  # 8 networks, the input and 11 children
+    torch.Size([8, 12])
+    >>> ax = sweep.plot(label="8 networks")
     """
     check_factory("make_model", make_model)
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.dim() < 2 or inputs.numel() == 0:

@@ -53,6 +53,10 @@ def state_gradients(
     Computed in float64, with the size carried apart, so that nothing vanishes or overflows at any lag; dropout is off.
     Raises ValueError for inputs that are no floating tensor of three axes or do not fit the module; TypeError if
     make_module returns another module, or one that reads in both directions.
+
+    >>> def module(seed):
+    ...     return initialize_recurrent_(nn.LSTM(2, 32, batch_first=True), seed=seed)
+    >>> ax = state_gradients(module, normal(8, 50, 2, generator=seeded(0))).plot(label="8 LSTMs")
     """
     check_factory("make_module", make_module, makes="module")
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.dim() != 3 or not inputs.numel():

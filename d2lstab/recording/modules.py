@@ -58,6 +58,7 @@ def is_layer(name: str, module: nn.Module, kinds: type | tuple[type, ...] | None
 
 
 def is_leaf(module: nn.Module) -> bool:
+    """Whether it has no modules inside."""
     return not module._modules or not children_of(module)
 
 

@@ -38,9 +38,10 @@ def record(model: nn.Module, *, kinds: type | tuple[type, ...] | None = None, fu
 
     >>> model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
     >>> with record(model) as signals:
-    ...     _ = model(torch.zeros(4, 8))
+    ...     model(torch.ones(4, 8)).sum().backward()
     >>> [row.kind for row in signals], signals["1"].shape
     (['Linear', 'ReLU'], (4, 8))
+    >>> ax = signals.plot()
     """
     check_kinds(model, kinds)
     if not isinstance(full, bool):

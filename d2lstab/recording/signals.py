@@ -24,7 +24,7 @@ class SignalRow(Result):
     call: int  # 1 for the first call of this layer, 2 for the second …
     kind: str  # class of the module, or name of the function
     shape: tuple[int, ...]  # of the output, of the first of several
-    dtype: str
+    dtype: str  # of the output, such as "float32"
     moment: float = nan  # E h², over samples and units
     variation: float = nan  # root mean square of what differs between samples, over the root of E h²
     gradient: float = nan  # E g², g the derivative of the loss with respect to an entry of the output

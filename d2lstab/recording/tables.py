@@ -12,6 +12,7 @@ def number_text(value: float) -> str:
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
+    """The sizes with × between them."""
     return "×".join(map(str, shape)) or "scalar"
 
 

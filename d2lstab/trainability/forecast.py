@@ -78,8 +78,8 @@ class Trainability(Result):
     """How likely each optimizer trains the network at its best learning rate, and what says so."""
 
     sgd: float  # with momentum 0.9; in [0, 1], NaN where not measured
-    adam: float
-    quantities: dict[str, float] = field(default_factory=dict)
+    adam: float  # as sgd
+    quantities: dict[str, float] = field(default_factory=dict)  # learnt, excess and directions of each optimizer
     note: str = ""  # why something was not measured
 
     def plot(self, ax: Axes | None = None) -> Axes:

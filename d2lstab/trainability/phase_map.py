@@ -73,12 +73,20 @@ def trainability_map(
     """What a plain network learns in so many steps, for each pair of scales: the experiment beside `phase_diagram`.
 
     sigma_w: (columns,), sigma_b: (rows,), each from 0 up: weights are drawn from N(0, σ_w²/fan_in), biases from
-    N(0, σ_b²). depth: hidden layers. data: inputs (examples, features), targets that are classes. Each point and
+    N(0, σ_b²). depth: hidden layers, each of `width` units. optimizer, steps, batch: as for `train`. data: inputs (examples, features), targets that are classes. Each point and
     seed has weights and batches of its own, the same on every grid that holds it; the points are shared out in a
     `process_group`. Ctrl-C or the notebook's stop button ends the run early and returns the points done.
     Raises ValueError for scales that are no line from 0 up, data of another form, sizes below 1, and what `train`
     raises.
     Source: Schoenholz et al. 2017, arXiv:1611.01232.
+
+    >>> from functools import partial
+    >>> scales = {"sigma_w": [0.5, 1.0, 1.5, 2.0], "sigma_b": [0.05, 0.3]}
+    >>> adam = partial(torch.optim.Adam, lr=0.002)
+    >>> found = trainability_map(torch.tanh, digits(), **scales, depth=5, steps=20, optimizer=adam, seeds=[0], progress=False)
+    >>> found.accuracy.shape  # seeds, sigma_b, sigma_w
+    torch.Size([1, 2, 4])
+    >>> ax = found.plot()
     """
     depth, width = whole_numbers(depth=depth, width=width)
     seeds, device = seed_list(seeds), available_device(device)

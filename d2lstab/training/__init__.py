@@ -75,6 +75,7 @@ def train(
     >>> history = train(network, digits(), optimizer=partial(torch.optim.SGD, lr=0.1), steps=50)
     >>> bool((history.accuracy > 0.8).all())  # of 8 seeds
     True
+    >>> ax = history.plot(label="8 seeds")
     """
     check_factory("make_model", make_model)
     if not isinstance(data, Dataset):

@@ -101,6 +101,8 @@ class Batched(nn.Module, Generic[Kind]):
 
 
 class BatchedLinear(Batched[nn.Linear]):
+    """Linear maps of many seeds, as one batched product."""
+
     @staticmethod
     def stacked(tensors: Sequence[Tensor]) -> Tensor:
         stacked = torch.stack([tensor.detach() for tensor in tensors])
@@ -186,6 +188,8 @@ class BatchedNorm(Batched[nn.GroupNorm | nn.LayerNorm | nn.RMSNorm]):
 
 
 class BatchedScale(Batched[Scale]):
+    """Factors of many seeds, trained or fixed."""
+
     factor: Tensor
 
     def __init__(self, modules: Sequence[Scale]):

@@ -12,7 +12,8 @@ from ..signatures import checked
 def clip_by_value_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     """The global norm of each seed's gradient before every entry is clipped to ±limit, in place, (seeds,).
 
-    gradients: floats, each (seeds, ...). Raises ValueError for others, and unless limit > 0.
+    gradients: a list of floats, each (seeds, ...). Raises ValueError for others, and unless limit > 0; TypeError for one
+    tensor in place of a list.
     """
     _check(gradients, limit)
     norm = norm_over(gradients)
@@ -25,7 +26,8 @@ def clip_by_value_(gradients: Sequence[Tensor], limit: float) -> Tensor:
 def clip_by_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     """The global norm of each seed's gradient before each tensor's norm is clipped to `limit`, in place, (seeds,).
 
-    gradients: floats, each (seeds, ...). Raises ValueError for others, and unless limit > 0.
+    gradients: a list of floats, each (seeds, ...). Raises ValueError for others, and unless limit > 0; TypeError for one
+    tensor in place of a list.
     """
     _check(gradients, limit)
     norm = norm_over(gradients)
@@ -39,7 +41,7 @@ def clip_by_global_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     """The global norm of each seed's gradient before that norm is clipped to `limit`, in place, (seeds,).
 
     gradients: floats, each (seeds, ...). Per seed it is torch.nn.utils.clip_grad_norm_; a norm that is not finite makes
-    that seed's gradient 0 or NaN, as it does there, and no other's. Raises ValueError for others, and unless limit > 0.
+    that seed's gradient 0 or NaN, as it does there, and no other's. Raises what `clip_by_norm_` raises.
     Source: Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
     """
     _check(gradients, limit)
