@@ -13,7 +13,6 @@ from ..evidence import Evidence
 from ..expectation import scale_advice
 from ..findings import Finding
 from ..look import loss_now
-from ..repairs import normalized, reinitialized
 from .time import growing
 
 _LEAST_SPREAD = 5e-3  # of outputs between samples: networks below it hardly ever train
@@ -56,7 +55,7 @@ def _over_depth(evidence: Evidence) -> Finding | None:
         remedy,
         max(forward, backward),
         1.0,
-        repairs=(reinitialized, normalized),
+        repairs=evidence.redrawn,
     )
 
 
@@ -96,7 +95,7 @@ def vanishing(evidence: Evidence) -> Finding | None:
             remedy,
             felt,
             1.0,
-            repairs=(reinitialized, normalized),
+            repairs=evidence.redrawn,
         )
     return None
 
@@ -120,7 +119,7 @@ def untrainable(evidence: Evidence) -> Finding | None:
         evidence.trains,
         0.5,
         severity="fault" if evidence.trains < 0.25 else "warning",
-        repairs=(reinitialized, normalized),
+        repairs=evidence.redrawn,
     )
 
 
@@ -141,7 +140,7 @@ def _lost(evidence: Evidence, rows: list[SignalRow]) -> Finding:
         remedy,
         evidence.spread,
         start,
-        repairs=(reinitialized, normalized),
+        repairs=evidence.redrawn,
     )
 
 
