@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 import torch
 from torch import Tensor, nn
 
+from ...containers import tensors_in
 from ..evidence import Evidence
 from ..findings import Finding
 from ..subject import Subject, floating, passed
