@@ -31,8 +31,8 @@ FLOORS = [
 # Inside the one folder in which a batch takes a long way: each file uses those before it.
 DIAGNOSIS = (
     ("findings", "subject", "attention", "expectation"),
-    ("answers", "look", "measurements", "repairs"),
-    ("chaos", "trial", "origin"),
+    ("answers", "look", "repairs"),
+    ("chaos", "measurements", "trial", "origin"),
     ("evidence",),
     ("faults", "report"),
     ("diagnose",),

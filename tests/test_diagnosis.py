@@ -149,6 +149,7 @@ SICK = {
     "untrained": lambda: (network(depth=3), X, Y, F.cross_entropy, torch.optim.SGD(network(depth=3).parameters(), 0.1)),
     "target_shape": lambda: (fresh(lambda: single()), X, X[:, 20], lambda o, t: (o - t).square().mean(), None),
     "squashed_twice": lambda: (nn.Sequential(*network(depth=2).children(), nn.Softmax(1)), X, Y, F.cross_entropy, None),
+    "unsquashed": lambda: (network(depth=3), X, Y, F.nll_loss, None),
     "mixed_samples": lambda: (nn.Sequential(*network(depth=2).children(), nn.LogSoftmax(0)), X, Y, F.nll_loss, None),
     "modes_differ": lambda: (fresh(lambda: half_of(0.9)), X, Y, F.cross_entropy, None),
     "imbalanced": lambda: (network(depth=3), X, Y * (torch.arange(64) < 4), F.cross_entropy, None),

@@ -10,7 +10,11 @@ import torch
 from torch import nn
 
 from d2lstab import diagnose, he_normal_
-from d2lstab.diagnosis.evidence import NOT_MEASURED
+from d2lstab.borrowing import borrowed
+from d2lstab.diagnosis.evidence import NOT_MEASURED, Evidence
+from d2lstab.diagnosis.expectation import scale_advice, scales
+from d2lstab.diagnosis.look import examine
+from d2lstab.diagnosis.subject import subject_of
 from tests.test_diagnosis import X, Y, fresh, network
 
 module = import_module("d2lstab.diagnosis.diagnose")  # the package has a function of that name
@@ -58,3 +62,35 @@ def test_sines_for_fine_detail_are_not(seed):
     targets = torch.sin(5 * places[:, :1]) * torch.cos(4 * places[:, 1:])
     with patch.object(module, "trainability", lambda *_: NOT_MEASURED):
         assert diagnose(fresh(siren, seed), places, targets).verdict == "healthy"
+
+
+def test_sines_are_not_taken_for_a_linear_network():
+    places = torch.cartesian_prod(torch.linspace(-1, 1, 16), torch.linspace(-1, 1, 16))
+    linear = nn.Sequential(*[nn.Linear(2, 2) for _ in range(4)])
+    for model, kind in ((fresh(siren), ""), (linear, "a linear network")):
+        subject = subject_of(model, places, None, None, None)
+        with borrowed(subject.model):
+            evidence = Evidence(subject, examine(subject))
+            assert scales(evidence)[0] == kind
+            assert bool(evidence.redrawn) == bool(kind)
+            assert ("was published with" in scale_advice(evidence)[1]) == (not kind)
+
+
+def test_a_graph_that_averages_too_often_is_given_fewer_layers_and_no_norm():
+    class Averages(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("graph", torch.full((32, 32), 1 / 32))
+            self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(4))
+            for each in self.layers:
+                nn.init.normal_(each.weight, std=8**-0.5)
+
+        def forward(self, h):
+            for layer in self.layers:
+                h = (self.graph @ layer(h)).tanh()
+            return h
+
+    with patch.object(module, "trainability", lambda *_: NOT_MEASURED):
+        report = diagnose(fresh(Averages), torch.randn(32, 8), torch.arange(32) % 8)
+    assert report.verdict in ("blind", "vanishing")
+    assert "fewer layers" in report.findings[0].remedy

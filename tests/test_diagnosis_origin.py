@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from d2lstab import diagnose
+from d2lstab.diagnosis.origin import FORMULAS
 
 BATCH = 6
 
@@ -124,3 +125,23 @@ def test_an_autograd_function_whose_backward_makes_nan_is_found():
     report = diagnose(Formula(Hidden.apply), torch.randn(BATCH, 4))
     assert report.verdict == "non_finite_backward"
     assert "Hidden" in report.findings[0].evidence
+
+
+@pytest.mark.parametrize(
+    ("targets", "loss", "advice"),
+    [
+        (torch.full((BATCH,), -100), F.cross_entropy, "every target is ignored"),
+        (torch.ones(BATCH, 3).long(), lambda o, t: F.ctc_loss(o[None], t, (1,) * BATCH, (3,) * BATCH), "fewer steps"),
+    ],
+)
+def test_a_loss_of_nothing_has_a_formula_of_its_own(targets, loss, advice):
+    report = diagnose(Formula(lambda h: h), torch.randn(BATCH, 4), targets, loss)
+    assert report.verdict == "non_finite_forward"
+    assert advice in report.findings[0].remedy
+
+
+def test_the_formula_for_a_standard_deviation_is_finite_for_a_single_entry():
+    x = torch.zeros(BATCH, 1, requires_grad=True)
+    assert "x.var(-1, correction=0) + eps" in FORMULAS["std"]
+    (x.var(-1, correction=0) + 1e-6).sqrt().sum().backward()
+    assert x.grad is not None and x.grad.isfinite().all()

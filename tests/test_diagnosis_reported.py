@@ -1,6 +1,7 @@
 """Faults that people report most and that no number of a layer shows: each beside what is meant to be so."""
 
 from importlib import import_module
+from math import log
 from unittest.mock import patch
 
 import pytest
@@ -173,6 +174,28 @@ def test_a_sigmoid_before_a_loss_of_logits_is_named_and_before_one_of_numbers_no
     assert told(fresh(Squashed), targets=BINARY, loss=F.binary_cross_entropy_with_logits) == ["squashed_twice"]
     assert told(fresh(Squashed), targets=BINARY, loss=F.mse_loss) == []
     assert told(fresh(Squashed), targets=BINARY, loss=F.binary_cross_entropy) == []
+
+
+# Not squashed
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "faults"),
+    [
+        (lambda h: h, lambda o, t: F.nll_loss(o.flatten(0, 1), t.flatten()), ["unsquashed"]),
+        (lambda h: h.mT, F.nll_loss, ["unsquashed"]),
+        (lambda h: h.softmax(-1), lambda o, t: F.nll_loss(o.flatten(0, 1), t.flatten()), ["unsquashed"]),
+        (lambda h: h.log_softmax(-1), lambda o, t: F.nll_loss(o.flatten(0, 1), t.flatten()), []),
+        (lambda h: h, lambda o, t: F.multi_margin_loss(o.flatten(0, 1), t.flatten()), []),
+    ],
+)
+def test_what_is_no_logarithm_is_told_from_what_is(last, loss, faults):
+    assert told(fresh(lambda: Words(last)), WORDS, (WORDS + 1) % 20, loss) == faults
+
+
+def test_the_constant_answer_of_logarithms_of_probabilities_is_one_of_them():
+    report = diagnose(nn.Sequential(*network(depth=2).children(), nn.LogSoftmax(1)), X, Y, F.nll_loss)
+    assert report.constant_loss == pytest.approx(log(10), rel=0.05)
 
 
 # Mixed samples

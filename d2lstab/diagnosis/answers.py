@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ..containers import each_tensor
 from ..recording.statistics import split_by_sample
+from ..trainability.rehearsal import uninformed
 from .subject import Subject
 
 
 def chance(subject: Subject, outputs: Any) -> float:
-    """The least loss that constant outputs reach among two: 0, and the mean outputs; NaN where none counts."""
-    return min(filter(isfinite, (level(subject, outputs, f) for f in (torch.zeros_like, _mean))), default=nan)
+    """The least loss of two constant answers, one that knows nothing and the mean outputs; NaN where none counts."""
+    return min(filter(isfinite, (level(subject, outputs, f) for f in (uninformed, _mean))), default=nan)
 
 
 def gain(subject: Subject, outputs: Any, loss: float) -> float:

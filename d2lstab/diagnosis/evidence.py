@@ -1,7 +1,9 @@
 """All that the rules look at: one look or two, and what was computed from them once."""
 
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from math import inf, isfinite, isnan, nan, prod, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ from .expectation import LAYERS
 from .look import Look, examine, loss_now
 from .measurements import Measurements
 from .origin import Origin
-from .subject import Subject
+from .subject import Subject, floating, passed
 from .trial import LONG, SHORT, Trial, attempt
 
 NOT_MEASURED = Trainability(nan, nan, note="a pass is not finite")
@@ -79,6 +81,31 @@ class Evidence(Measurements):
     def strayed(self) -> float:
         """How far outputs move when inputs move a little, in units of their size; NaN where not measured."""
         return strayed(self.subject, self.first.output)
+
+    @cached_property
+    def affine(self) -> bool:
+        """Whether outputs go up by as much when inputs are doubled as they do from inputs of 0: no activation bends them."""
+        if self.input is None or self.first.output is None:
+            return False
+        with torch.no_grad(), suppress(Exception):  # some models refuse inputs that are not what they were
+            none, once, twice = (floating(passed(self.subject, partial(torch.mul, other=k))) for k in (0, 1, 2))
+            if none is not None and once is not None and twice is not None:
+                size = float((twice - none).abs().max())
+                return bool(torch.allclose(twice - once, once - none, rtol=0, atol=1e-3 * size))
+        return False
+
+    @cached_property
+    def is_graph(self) -> bool:
+        """Whether a matrix of samples by samples, or a list of edges, comes with the inputs or is kept in the model."""
+        subject, batch = self.subject, self.subject.batch
+        kept: list[Any] = [each for module in subject.model.modules() for each in vars(module).values()]
+        return any(
+            each.layout is not torch.strided
+            or each.shape[-2:] == (batch, batch)
+            or (each.dim() == 2 and 2 in each.shape and not each.is_floating_point() and not each.is_complex())
+            for each in tensors_in((subject.inputs, subject.keywords, list(subject.model.buffers()), kept))
+            if not isinstance(each, nn.Parameter)
+        )
 
     @cached_property
     def small(self) -> bool:

@@ -40,9 +40,12 @@ def critical_gain(model: nn.Module) -> float:
 
 
 def scales(evidence) -> tuple[str, list[tuple[str, float, int, float]]]:
-    """The activation that is called most, and of each hidden layer label, std, fan_in and σ_w over the critical one."""
+    """The activation that is called most, and of each hidden layer label, std, fan_in and σ_w over the critical one.
+
+    "" where none that is known is called, as in a network of sines, and yet the network is not linear.
+    """
     kinds = Counter(row.kind for row in evidence.rows if row.kind in NAMED or row.kind in _RECTIFIERS)
-    kind = kinds.most_common(1)[0][0] if kinds else "a linear network"
+    kind = kinds.most_common(1)[0][0] if kinds else "a linear network" if evidence.affine else ""
     layers = []
     for row in evidence.rows:
         module = evidence.layers.get(row.name)
@@ -55,7 +58,17 @@ def scales(evidence) -> tuple[str, list[tuple[str, float, int, float]]]:
 def scale_advice(evidence) -> tuple[str, str]:
     """How the weights compare with the critical scale, for the evidence, and the initialization that has it."""
     kind, hidden = scales(evidence)
+    if not kind:
+        return (
+            "",
+            "the initialization that its activation was published with, and inputs of the size that it was made for",
+        )
     critical, off = critical_scale(kind), [each for each in hidden if not 0.8 < each[3] < 1.25]
+    if not off and evidence.is_graph:
+        return (
+            "",
+            "fewer layers, or residual connections: each layer averages over neighbours, and with them what differs",
+        )
     if not off:
         return "", "nn.LayerNorm or nn.BatchNorm1d before each activation, or residual connections"
     (_, std, fan_in, _), where = off[0], off[0][0] if len(off) == 1 else f"{off[0][0]} … {off[-1][0]}"

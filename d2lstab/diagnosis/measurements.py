@@ -9,6 +9,8 @@ from torch import nn
 from ..recording import SignalRow
 from ..recording.keras import as_torch
 from .attention import Gaze
+from .expectation import scales
+from .repairs import Repair, normalized, reinitialized
 
 
 class Measurements:
@@ -72,6 +74,21 @@ class Measurements:
         """The size of the loss: what changes of it are compared with."""
         known = [abs(value) for value in (self.chance, self.loss) if not isnan(value)]
         return min((value for value in known if value > 0), default=1.0)
+
+    @cached_property
+    def affine(self) -> bool:
+        """Whether no activation is known to bend what goes through."""
+        return False
+
+    @cached_property
+    def is_graph(self) -> bool:
+        """Whether samples are known to be nodes of a graph."""
+        return False
+
+    @cached_property
+    def redrawn(self) -> tuple[Repair, ...]:
+        """What draws the weights of a deep network anew; nothing where its activation is not known."""
+        return (reinitialized, normalized) if scales(self)[0] else ()
 
     @cached_property
     def layers(self) -> dict[str, nn.Module]:

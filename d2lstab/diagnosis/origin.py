@@ -18,15 +18,23 @@ from ..recording.modules import in_backward, named_modules
 from .look import gradients_of
 from .subject import Subject, fresh_inputs, passed
 
+_NO_LABEL = (
+    "the mean over no label is 0/0: where every target is ignored skip the batch, or reduction='sum' over max(count, 1)"
+)
 # The usual formula behind a bad number, by the name of the operation that made it.
 FORMULAS = {
     "sqrt": "√x has an infinite slope at 0; write torch.sqrt(x + eps), the eps inside the root",
     "norm": "a norm has no slope at 0; write (x.square().sum(-1) + eps).sqrt()",
     "dist": "a distance has no slope at 0; write (difference.square().sum(-1) + eps).sqrt()",
-    "std": "a standard deviation has an infinite slope where all entries are equal; take (x.var(-1) + eps).sqrt()",
+    "std": "a standard deviation has an infinite slope where all entries are equal; take (x.var(-1, correction=0) + eps).sqrt(), which is finite for a single entry too",
     "softmax": "a softmax over nothing but -inf is 0/0; mask with torch.finfo(x.dtype).min, or skip fully masked rows",
     "attention": "attention over nothing but masked keys is 0/0; leave one key unmasked, or skip fully masked rows",
     "logsumexp": "logsumexp over nothing but -inf has no gradient; mask with torch.finfo(x.dtype).min",
+    "binary_cross_entropy": "",  # of which nothing is known
+    "cross_entropy": _NO_LABEL,
+    "nll_loss": _NO_LABEL,
+    "ctc_loss": "ctc_loss is infinite where an input has fewer steps than its target, with one more for each repetition: drop "
+    "such samples, or zero_infinity=True",
     "log": "log 0 is -inf; take log_softmax or logsigmoid of the logits, log1p, or clamp the argument",
     "exp": "exp overflows above 88.7 in float32 (11.1 in float16); subtract the largest exponent first",
     "pow": "x ** p with p < 1 has an infinite slope at 0, and large powers overflow; clamp x away from 0",

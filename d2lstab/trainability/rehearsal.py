@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from math import inf, isfinite, log10, nan
+from math import inf, isfinite, log, log10, nan
 from typing import Any
 
 import torch
@@ -176,7 +176,7 @@ def _learnt(tried: Rehearsal, numbers: tuple[_Numbers, _Numbers]) -> float:
 
 @torch.no_grad()
 def _excess(tried: Rehearsal, numbers: tuple[_Numbers, _Numbers]) -> float:
-    """log10 of a constant answer's loss, 0 or the mean output, over the loss; -inf where that is not finite."""
+    """log10 of a constant answer's loss, `uninformed` or the mean, over the loss; -inf where that is not finite."""
     outputs = tried.outputs(*numbers)
     right = float(tried.loss(outputs, tried.targets))
     if not isfinite(right):
@@ -186,9 +186,18 @@ def _excess(tried: Rehearsal, numbers: tuple[_Numbers, _Numbers]) -> float:
         varies = each.dim() and len(each) == tried.samples and each.is_floating_point()
         return each.mean(0, keepdim=True).expand_as(each) if varies else each
 
-    levels = [float(tried.loss(each_tensor(f, outputs), tried.targets)) for f in (torch.zeros_like, mean)]
+    levels = [float(tried.loss(each_tensor(f, outputs), tried.targets)) for f in (uninformed, mean)]
     level = min(filter(isfinite, levels), default=nan)
     return log10(level / right) if level > 0 and right > 0 else float(right < level) - float(right > level)
+
+
+def uninformed(output: Tensor) -> Tensor:
+    """What knows nothing in place of an output: 0, or equal shares where it is the logarithms of probabilities."""
+    for axis in {output.dim() - 1, 1} if output.is_floating_point() and output.dim() > 1 else ():
+        sums = output.detach().double().exp().sum(axis)
+        if output.shape[axis] > 1 and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+            return torch.full_like(output, -log(output.shape[axis]))
+    return torch.zeros_like(output)
 
 
 def _code_loss(outputs, codes: Tensor) -> Tensor:

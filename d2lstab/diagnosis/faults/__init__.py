@@ -17,7 +17,7 @@ from .precision import overflow, underflow
 from .saturation import saturated
 from .scale import input_scale, output_scale, target_scale
 from .singular import singular
-from .squashing import squashed_twice
+from .squashing import squashed_twice, unsquashed
 from .steps import step_too_large, step_too_small
 from .symmetry import symmetric
 from .time import forgetting
@@ -35,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     untrained,
     target_shape,
     squashed_twice,
+    unsquashed,
     mixed_samples,
     symmetric,
     dead,

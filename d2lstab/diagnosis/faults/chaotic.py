@@ -5,7 +5,6 @@ from torch import nn
 from ..evidence import Evidence
 from ..expectation import scale_advice, scales
 from ..findings import Finding
-from ..repairs import normalized, reinitialized
 
 # Layers at the edge of chaos have about 1, sine networks for fine detail 5, and what has forgotten nearness 900.
 _MOST_STRAYED = 8
@@ -32,7 +31,7 @@ def chaotic(evidence: Evidence) -> Finding | None:
         evidence.strayed,
         1.0,
         severity="fault" if evidence.trains < 0.5 else "warning",
-        repairs=(reinitialized, normalized),
+        repairs=evidence.redrawn,
     )
 
 

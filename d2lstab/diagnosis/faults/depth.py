@@ -7,7 +7,6 @@ from ...recording import SignalRow
 from ..expectation import scale_advice
 from ..findings import Finding
 from ..measurements import Measurements
-from ..repairs import normalized, reinitialized
 from .time import growing
 
 _LEAST_SPREAD = 5e-3  # of outputs between samples: networks below it hardly ever train
@@ -49,7 +48,7 @@ def _over_depth(evidence: Measurements) -> Finding | None:
         remedy,
         max(forward, backward),
         1.0,
-        repairs=(reinitialized, normalized),
+        repairs=evidence.redrawn,
     )
 
 
@@ -69,7 +68,7 @@ def vanishing(evidence: Measurements) -> Finding | None:
             remedy,
             felt,
             1.0,
-            repairs=(reinitialized, normalized),
+            repairs=evidence.redrawn,
         )
     return None
 
@@ -93,7 +92,7 @@ def untrainable(evidence: Measurements) -> Finding | None:
         evidence.trains,
         0.5,
         severity="fault" if evidence.trains < 0.25 else "warning",
-        repairs=(reinitialized, normalized),
+        repairs=evidence.redrawn,
     )
 
 
@@ -114,7 +113,7 @@ def _lost(evidence: Measurements, rows: list[SignalRow]) -> Finding:
         remedy,
         evidence.spread,
         start,
-        repairs=(reinitialized, normalized),
+        repairs=evidence.redrawn,
     )
 
 

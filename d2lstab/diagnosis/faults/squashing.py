@@ -1,4 +1,4 @@
-"""Probabilities given to a loss that makes probabilities itself."""
+"""Probabilities given to a loss that makes probabilities itself, and logits given to one that does not."""
 
 from math import isfinite, isnan, nan
 
@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ...randomness import seeded
-from ..answers import level
+from ...trainability.rehearsal import uninformed
+from ..answers import level, slopes_at
 from ..evidence import Evidence
 from ..findings import Finding
 from ..repairs import without
@@ -44,6 +45,41 @@ def squashed_twice(evidence: Evidence) -> Finding | None:
         f"drop the {kind} at the end: nn.CrossEntropyLoss and nn.BCEWithLogitsLoss take logits",
         "fault" if evidence.trains < 0.5 else "warning",
     )
+
+
+def unsquashed(evidence: Evidence) -> Finding | None:
+    """Answers to classes whose loss is in proportion to them: it takes logarithms of probabilities, and is given others."""
+    output, targets = evidence.first.output, evidence.subject.targets
+    if output is None or not isinstance(targets, Tensor) or targets.is_floating_point() or targets.is_complex():
+        return None
+    sizes = list(output.shape)
+    logarithms = "LogSoftmax" in evidence.first.maker or bool((uninformed(output) != 0).any())
+    places = [axis for axis in {output.dim() - 1, 1} if axis < output.dim() and sizes[axis] > 1]
+    fitting = any(sizes[:axis] + sizes[axis + 1 :] == list(targets.shape) for axis in places)
+    if not fitting or logarithms or not _in_proportion(evidence, output):
+        return None
+    kind = _kind(evidence)
+    least = "1 by each right answer" if kind else "without an end"
+    return Finding(
+        "unsquashed",
+        evidence.rows[-1].label if evidence.rows else "",
+        f"the loss is in proportion to the outputs, {kind and f'which a {kind} has made, '}and falls below 0, {least}; it "
+        "takes logarithms of probabilities, whose least loss is 0",
+        "nn.CrossEntropyLoss of the logits; or nn.LogSoftmax at the end before nn.NLLLoss",
+        evidence.first.loss,
+        evidence.chance,
+        severity="warning" if kind else "fault",
+    )
+
+
+def _in_proportion(evidence: Evidence, output: Tensor) -> bool:
+    """Whether each answer weighs in the loss the same whatever the answers are, and some weigh at all."""
+    drawn = torch.randn(output.shape, generator=seeded(0), device="cpu").to(output)
+    found = [slopes_at(evidence.subject, evidence.first.outputs, each) for each in (output, drawn, -3 * drawn)]
+    slopes = [each[1] for each in found if each is not None]
+    if len(slopes) < len(found) or not bool(slopes[0].any()):
+        return False
+    return all(torch.allclose(each, slopes[0], rtol=_SAME, atol=0) for each in slopes[1:])
 
 
 def _finding(evidence: Evidence, text: str, measured: float, remedy: str, severity: str) -> Finding:

@@ -1,5 +1,7 @@
 """Units that are copies of each other."""
 
+from itertools import pairwise
+
 from torch import nn
 
 from ..evidence import Evidence
@@ -11,7 +13,11 @@ _HARMLESS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm)  # their entries are t
 
 def symmetric(evidence: Evidence) -> Finding | None:
     """Layers whose units have equal weights and equal gradients: they stay copies for ever."""
-    found = [name for name in evidence.copied if not isinstance(evidence.modules.get(_layer(name)), _HARMLESS)]
+    found = [
+        name
+        for name in evidence.copied
+        if not isinstance(evidence.modules.get(_layer(name)), _HARMLESS) and _layer(name) not in _upsampling(evidence)
+    ]
     if not found:
         return None
     layer, units = _layer(found[0]), len(dict(evidence.subject.model.named_parameters())[found[0]])
@@ -25,6 +31,12 @@ def symmetric(evidence: Evidence) -> Finding | None:
         expected=units,
         repairs=(reinitialized, normalized),
     )
+
+
+def _upsampling(evidence: Evidence) -> set[str]:
+    """The layers before a pixel shuffle, whose units begin as copies, one for each sub-pixel, on purpose."""
+    pairs = pairwise(evidence.rows)
+    return {before.name for before, row in pairs if isinstance(evidence.modules.get(row.name), nn.PixelShuffle)}
 
 
 def _layer(parameter: str) -> str:
