@@ -54,8 +54,12 @@ class Chapter:
 
 
 def chapters(folder: Path = FOLDER) -> list[Chapter]:
-    """All chapters in their order."""
-    return [read(path) for path in sorted(folder.glob("*.ipynb"))]
+    """All chapters as they are best read: in the order of chapter 00's map, then those that it does not have."""
+    found = [read(path) for path in sorted(folder.glob("*.ipynb"))]
+    cells = "\n\n".join(cell.source for cell in found[0].notebook.cells if cell.cell_type == "markdown")
+    mapped = re.findall(r"^\| \[(\d\d)\]\(", cells, re.MULTILINE)
+    order = {number: place for place, number in enumerate([found[0].number, *mapped])}
+    return sorted(found, key=lambda chapter: order.get(chapter.number, len(order)))
 
 
 def read(path: Path) -> Chapter:

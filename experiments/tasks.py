@@ -110,7 +110,9 @@ class _Solves(nn.Module):
         return bend + u
 
 
-def layers(config: dict, inputs: int, outputs: int, wrapped: Callable[[nn.Module], nn.Module] = lambda each: each) -> nn.Module:
+def layers(
+    config: dict, inputs: int, outputs: int, wrapped: Callable[[nn.Module], nn.Module] = lambda each: each
+) -> nn.Module:
     """A plain or residual stack of linear layers, each wrapped."""
     width, f = config["width"], _ACTIVATIONS[config["activation"]]
     made = [nn.Sequential(wrapped(nn.Linear(inputs, width)), f())]

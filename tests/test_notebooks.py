@@ -33,6 +33,12 @@ def prose(path) -> str:
     return "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
 
 
+START = FOLDER / "00_start_here.ipynb"
+MAPPED = [START.name, *re.findall(r"^\| \[\d\d\]\((.*?)\)", prose(START), re.MULTILINE)]
+# The chapters as they are best read: in the order of chapter 00's map, then those that it does not have.
+WAY = sorted(PATHS, key=lambda path: MAPPED.index(path.name) if path.name in MAPPED else len(MAPPED))
+
+
 def bundles(cell):
     """The MIME bundles among the outputs of a cell, each with its metadata."""
     return [(output.data, output.metadata) for output in cell.outputs if "data" in output]
@@ -117,11 +123,15 @@ def test_every_link_to_another_chapter_leads_somewhere(path):
         assert (FOLDER / target).exists(), target
 
 
+def test_the_map_leads_to_every_chapter_once():
+    assert sorted(MAPPED) == [path.name for path in PATHS]
+
+
 @every_notebook
 def test_it_begins_with_its_length_and_its_neighbours(path):
-    place, title = PATHS.index(path), {each: read(each).cells[0].source.splitlines()[0][2:] for each in PATHS}
-    links = [f"previous: [{title[each]}]({each.name})" for each in PATHS[:place][-1:]]
-    links += [f"next: [{title[each]}]({each.name})" for each in PATHS[place + 1 :][:1]]
+    place, title = WAY.index(path), {each: read(each).cells[0].source.splitlines()[0][2:] for each in PATHS}
+    links = [f"previous: [{title[each]}]({each.name})" for each in WAY[:place][-1:]]
+    links += [f"next: [{title[each]}]({each.name})" for each in WAY[place + 1 :][:1]]
     below = read(path).cells[0].source.splitlines()[2]
     assert below.strip("*").split(" · ")[1:] == links
     minutes, seconds = map(int, re.findall(r"(\d+) minutes to read, (\d+) seconds to run", below)[0])
@@ -138,7 +148,7 @@ def test_a_chapter_claims_and_ends_as_chapters_do(path):
     assert all(heading.endswith("?") for heading in headings[:-3]), "a section asks a question"
     summary = prose(path).partition("## Summary")[2].partition("## Exercises")[0]
     assert "**Now you can** " in summary
-    following = PATHS[PATHS.index(path) + 1 :][:1]
+    following = WAY[WAY.index(path) + 1 :][:1]
     assert [each.name for each in following] == re.findall(r"The next chapter asks: \[.*\]\((.*)\)", summary)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import lecun_normal_, normal_, seeded, train
+from d2lstab import initialize_, lecun_normal_, normal_, seeded, train
 from d2lstab.datasets import adding_problem, characters
 from d2lstab.initializers import deepnorm, deepnorm_pair, residual_factor, tied_embedding_
 from d2lstab.networks import Attention, Block, transformer
@@ -38,6 +38,7 @@ SWITCHES = [
     {"tied": True},
     {"skip": 0.0, "norm": None},
     {"causal": False},
+    {"qk_norm": True},
     {"dtype": torch.float64},
 ]
 
@@ -160,6 +161,22 @@ def test_attention_logits_have_the_variance_of_the_reference_table(row):
     assert float((logits / width**0.5).var()) == pytest.approx(row["value"]["scaled"], rel=spread)
 
 
+def test_normalized_queries_and_keys_read_the_same_however_long_they_are(monkeypatch):
+    attention, h = Attention(8, 2, causal=False, qk_norm=True), normal(3, 5, 8, generator=seeded(0))
+    initialize_(attention, lecun_normal_)
+    before = attention(h)
+    with torch.no_grad():
+        for project in (attention.query, attention.key):
+            project.weight *= 1000
+    torch.testing.assert_close(attention(h), before, atol=1e-4, rtol=1e-4)
+    seen = []
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda q, k, v, **_: seen.append((q, k)) or v)
+    attention(h)
+    ((q, k),) = seen
+    assert (q @ k.mT / 2).abs().max() <= 2.0001  # the root of four entries per head
+    torch.testing.assert_close(q.norm(dim=-1), torch.full(q.shape[:-1], 2.0), atol=1e-3, rtol=0)
+
+
 @truth("preln.toy.L6")
 def test_the_stream_of_pre_and_post_norm_has_the_second_moment_of_the_reference_table(row):
     width, depth = 128, row["inputs"]["L"]
@@ -204,7 +221,11 @@ def test_the_last_feedforward_gradient_falls_with_depth_as_the_reference_table_s
     assert float(torch.stack(found).mean()) == pytest.approx(expected, abs=row["tolerance"]["abs"])
 
 
-@pytest.mark.parametrize(("switches", "together"), [({}, True), ({"tied": True}, True)], ids=["plain", "tied"])
+@pytest.mark.parametrize(
+    ("switches", "together"),
+    [({}, True), ({"tied": True}, True), ({"qk_norm": True}, True)],
+    ids=["plain", "tied", "normed"],
+)
 def test_transformers_learn_together_as_alone(switches, together):
     data, alphabet = characters(length=8)
 

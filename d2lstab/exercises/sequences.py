@@ -1,16 +1,17 @@
-"""Exercises of chapter 07: weights that need a rule of their own."""
+"""Exercises of chapter 14: gradients through time."""
 
-from math import log
+from math import comb, log
 
 import torch
-from torch.nn import functional as F
+from torch import Tensor
 
 from ..initializers import half_life
+from ..propagation import state_gradients
 from ..randomness import normal, seeded
 from .judging import close, exercise, number
 
 
-@exercise("07.1")
+@exercise("14.1")
 def _half_life_of_50(answer) -> str | None:
     steps = half_life(number(answer))
     if 49.5 < steps < 50.5:  # a bias to 0.01
@@ -18,27 +19,37 @@ def _half_life_of_50(answer) -> str | None:
     return f"the half-life would be {steps:.4g} steps. It is ln ½ / ln σ(b)."
 
 
-@exercise("07.2")
-def _icnr_by_hand(answer) -> str | None:
-    weight = torch.zeros(9 * 16, 8, 3, 3, device="cpu")
-    answer(weight)
-    out = F.pixel_shuffle(F.conv2d(normal(2, 8, 8, 8, generator=seeded(0)), weight.detach()), 3)
-    blocks = F.pixel_unshuffle(out, 3).unflatten(1, (-1, 9))
-    if not out.any():
-        return "the output is 0. Fill the weight in place."
-    checkerboard = float(blocks.var(2, correction=0).mean() / out.square().mean())
-    if checkerboard > 1e-9:
-        return (
-            f"{checkerboard:.2g} of the output's mean square varies within 3 × 3 blocks. Which channels make one block?"
-        )
-    if len(weight.detach().unique(dim=0)) < 16:
-        return "two of the 16 output channels have the same weight."
-    size = float(weight.detach().square().mean()) * 72 / 2
-    # 16 · 72 numbers: a standard error of 4 %.
-    return None if 0.8 < size < 1.2 else f"the mean squared weight is {size:.3g} times He's, 2 / fan-in."
+def _last_at_the_wall(steps: int, latest: int) -> float:
+    """The chance that a walk of so many steps touched the wall for the last time at step `latest`, or before it."""
+    first = [comb(2 * n, n) / 4**n for n in range(steps + 1)]
+    return sum(first[n] * first[steps - n] for n in range(latest + 1))
 
 
-@exercise("07.3")
-def _first_loss_of_a_tied_model(answer) -> str | None:
-    hint = "A logit has the standard deviation s = std · √d, and the loss is ln V + s²/2 while s is small."
-    return close(answer, log(1000) + 0.05**2 * 256 / 2, 0.03, hint)
+@exercise("14.2")
+def _on_for_150_of_200(answer) -> str | None:
+    mistakes = {
+        _last_at_the_wall(200, 150): "the share that has been on in the last 50.",
+        comb(300, 150) / 4**150: "that of a network that has read 150 steps in all.",
+    }
+    hint = "When did such a unit touch the wall for the last time? Sum the chances of all these steps."
+    return close(answer, _last_at_the_wall(200, 50), 0.001, hint, mistakes=mistakes)
+
+
+@exercise("14.3")
+def _a_memory_of_200_steps(answer) -> str | None:
+    noise = normal(4, 200, 1, generator=seeded(0))
+    for name, inputs in {"in silence": torch.zeros(1, 200, 1, device="cpu"), "on noise": noise}.items():
+        sizes = state_gradients(answer, inputs, seeds=range(3)).cell
+        if sizes is None:
+            return "the module has no cell: expected an nn.LSTM."
+        change = _farthest(sizes[:, 1:] - sizes[:, 1:2])
+        if not abs(change) < log(10):
+            return (
+                f"{name} the gradient of the cell changes by a factor of 10^{change / log(10):.1f} within 200 steps. "
+                "What is lost or added per step, and through which gate?"
+            )
+    return None
+
+
+def _farthest(sizes: Tensor) -> float:
+    return float(sizes.flatten()[sizes.abs().argmax()])

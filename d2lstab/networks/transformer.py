@@ -21,9 +21,10 @@ class Attention(nn.Module):
     """Self-attention with heads: (..., length, width) to the same shape.
 
     heads: each sees width / heads of the width. causal: no place sees a later one. scale: of the logits; 1/√(width
-    per head) for None.
+    per head) for None. qk_norm: queries and keys are normalized, each head's vectors to mean 0 and length
+    √(width per head), which bounds the logits by the same number.
     Raises ValueError for sizes below 1 or a width that heads does not divide, TypeError for other kinds.
-    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
+    Sources: Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dehghani et al. 2023, arXiv:2302.05442 (qk_norm).
     """
 
     query: nn.Linear
@@ -32,17 +33,22 @@ class Attention(nn.Module):
     output: nn.Linear
 
     @checked
-    def __init__(self, width: int, heads: int, *, causal: bool = True, scale: float | None = None):
+    def __init__(
+        self, width: int, heads: int, *, causal: bool = True, scale: float | None = None, qk_norm: bool = False
+    ):
         super().__init__()
         width, heads = _headed(width, heads)
         self.query, self.key, self.value, self.output = (nn.Linear(width, width, device="cpu") for _ in range(4))
         self.heads = heads
         self.causal = causal
         self.scale = scale
+        self.qk_norm = qk_norm
 
     def forward(self, h: Tensor) -> Tensor:
         """What attention makes of h, (..., length, width): the same shape."""
         query, key, value = (self._by_head(project(h)) for project in (self.query, self.key, self.value))
+        if self.qk_norm:
+            query, key = (F.layer_norm(x, x.shape[-1:]) for x in (query, key))
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal, scale=self.scale)
         return self.output(mixed.transpose(-2, -3).flatten(-2))
 
@@ -50,7 +56,8 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
 
     def extra_repr(self) -> str:
-        return f"heads={self.heads}, causal={self.causal}" + (f", scale={self.scale:g}" if self.scale else "")
+        scale, normed = f", scale={self.scale:g}" if self.scale else "", ", qk_norm=True" if self.qk_norm else ""
+        return f"heads={self.heads}, causal={self.causal}{scale}{normed}"
 
 
 class Embedding(nn.Module):
@@ -91,6 +98,7 @@ def transformer(
     with_deepnorm: bool = False,
     tied: bool = False,
     causal: bool = True,
+    qk_norm: bool = False,
     seed: int = 0,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
@@ -102,7 +110,7 @@ def transformer(
     norm: a function of the width, before each branch, or with post_norm after each addition; None for none.
     skip: the factor of the skips; 0 leaves them out. scaled_residual: the last weight of each branch times
     `residual_factor(blocks)`. with_deepnorm: post_norm, with `deepnorm(blocks)` for skips and weights. tied: the output's
-    weight is that of the tokens. causal: no step sees a later one.
+    weight is that of the tokens. causal: no step sees a later one. qk_norm: as for `Attention`.
     Raises ValueError for sizes below 1, a width that heads does not divide, post_norm or with_deepnorm without norm, and
     what `mlp` raises.
     Sources: Radford et al. 2019 (the default); Xiong et al. 2020, arXiv:2002.04745; Wang et al. 2022, arXiv:2203.00555.
@@ -125,7 +133,7 @@ def transformer(
     network: OrderedDict[str, nn.Module] = OrderedDict(embedding=embedding)
     inner, last = [], []  # DeepNorm's of each branch, all but queries and keys
     for index in range(1, blocks + 1):
-        attention = Attention(width, heads, causal=causal)
+        attention = Attention(width, heads, causal=causal, qk_norm=qk_norm)
         widen, narrow = (nn.Linear(*sizes, device="cpu") for sizes in ((width, 4 * width), (4 * width, width)))
         hidden = Layer(widen, copy.deepcopy(activation))
         feedforward = nn.Sequential(OrderedDict(hidden=hidden, output=narrow))

@@ -5,7 +5,20 @@ from torch import nn
 from torch.nn import functional as F
 
 from experiments.cases.case import (
-    Run, above_half, accuracy, adam, answers, case, digits, explained, he, in_evaluation, likelihood, per_word, sgd, stack,
+    Run,
+    above_half,
+    accuracy,
+    adam,
+    answers,
+    case,
+    digits,
+    explained,
+    he,
+    in_evaluation,
+    likelihood,
+    per_word,
+    sgd,
+    stack,
 )  # fmt: skip
 
 
@@ -69,7 +82,9 @@ def softmax_over_the_batch(fixed: bool) -> Run:
 @case("mixed_samples", "discuss.pytorch.org: softmax over time instead of classes", 0.35, 0.8)
 def softmax_over_time(fixed: bool) -> Run:
     words = torch.randint(24, (200, 12))
-    model = nn.Sequential(nn.Embedding(24, 32), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 24), nn.LogSoftmax(-1 if fixed else 1))
+    model = nn.Sequential(
+        nn.Embedding(24, 32), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 24), nn.LogSoftmax(-1 if fixed else 1)
+    )
 
     def loss(o, t):
         return F.nll_loss(o.flatten(0, 1), t.flatten())
@@ -134,7 +149,9 @@ def density_behind_a_rectifier(fixed: bool) -> Run:
 
     model = Field()
     with torch.no_grad():  # the unlucky draw of the report: no density anywhere
-        model.density.bias.fill_(-float(answers(model.body, points).norm(dim=-1).max()) * float(model.density.weight.norm()))
+        model.density.bias.fill_(
+            -float(answers(model.body, points).norm(dim=-1).max()) * float(model.density.weight.norm())
+        )
         model.density.bias.mul_(0.2 if fixed else 1)
     return Run(model, points, y, F.mse_loss, adam(model, 2e-3), explained, 250, 50)
 

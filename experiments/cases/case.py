@@ -1,5 +1,6 @@
 """A failure that was reported in public, rebuilt small: as its owner had it, and mended."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite, log, nan
@@ -138,10 +139,12 @@ def adam(model: nn.Module, rate: float) -> torch.optim.Optimizer:
     return torch.optim.Adam([each for each in model.parameters() if each.requires_grad], rate)
 
 
-def stack(*widths: int, f: Callable[[], nn.Module] = nn.ReLU, std: Callable[[int], float] | None = None) -> nn.Sequential:
+def stack(
+    *widths: int, f: Callable[[], nn.Module] = nn.ReLU, std: Callable[[int], float] | None = None
+) -> nn.Sequential:
     """Linear layers with an activation between them; weights of a std that depends on fan_in, or torch's own."""
     layers: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:]):
+    for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b), f()]
         if std is not None:
             nn.init.normal_(layers[-2].weight, std=std(a))

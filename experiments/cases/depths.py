@@ -1,5 +1,6 @@
 """Reports of signals, gradients and sizes that are not what a network needs."""
 
+import itertools
 from math import pi, sqrt
 
 import torch
@@ -8,7 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.cases.case import (
-    Run, accuracy, adam, answers, case, digits, explained, he, per_word, sgd, stack,
+    Run,
+    accuracy,
+    adam,
+    answers,
+    case,
+    digits,
+    explained,
+    he,
+    per_word,
+    sgd,
+    stack,
 )  # fmt: skip
 
 
@@ -25,7 +36,9 @@ def no_activation_and_variance_1(fixed: bool) -> Run:
 def parabola_at_a_rate_of_one_tenth(fixed: bool) -> Run:
     x = torch.linspace(0, 5, 64)[torch.randperm(64)][:, None]
     model = stack(1, 50, 30, 1)
-    return Run(model, x, 5 * x**2 + torch.randn_like(x), F.mse_loss, sgd(model, 1e-3 if fixed else 0.1), explained, 1200, 32)
+    return Run(
+        model, x, 5 * x**2 + torch.randn_like(x), F.mse_loss, sgd(model, 1e-3 if fixed else 0.1), explained, 1200, 32
+    )
 
 
 @case("output_scale", "github.com/huggingface/transformers/pull/26441", 0.5, 0.9)
@@ -40,7 +53,7 @@ def head_of_variance_1(fixed: bool) -> Run:
 def four_layers_of_sigmoid(fixed: bool) -> Run:
     x, y = digits()
     widths, layers = [64, 256, 128, 128, 64], []
-    for a, b in zip(widths, widths[1:]):
+    for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b), *[nn.BatchNorm1d(b)] * fixed, nn.Sigmoid()]
     model = nn.Sequential(*layers, nn.Linear(64, 10))
     return Run(model, x, y, F.cross_entropy, sgd(model, 0.01, momentum=0.9), accuracy, 200, 128)
@@ -50,7 +63,7 @@ def four_layers_of_sigmoid(fixed: bool) -> Run:
 def vgg_without_normalization(fixed: bool) -> Run:
     x, y = digits()
     channels, layers = [1, 12, 12] + [24] * 9, []
-    for place, (a, b) in enumerate(zip(channels, channels[1:])):
+    for place, (a, b) in enumerate(itertools.pairwise(channels)):
         conv = nn.Conv2d(a, b, 3, padding=1)
         if fixed:
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")

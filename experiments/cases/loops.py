@@ -5,7 +5,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from experiments.cases.case import (
-    Run, above_half, accuracy, adam, answers, case, digits, explained, per_word, sgd, stack, usual_step,
+    Run,
+    above_half,
+    accuracy,
+    adam,
+    answers,
+    case,
+    digits,
+    explained,
+    per_word,
+    sgd,
+    stack,
+    usual_step,
 )  # fmt: skip
 
 
@@ -193,7 +204,11 @@ def norm_of_zero(fixed: bool) -> Run:
         def forward(self, each):
             h = self.first(each)
             unit = F.normalize(h, dim=-1, eps=1e-6) if fixed else h / (h.norm(dim=-1, keepdim=True) + 1e-6)
-            size = 1 / (1 + h.square().sum(-1, keepdim=True)) if fixed else 1 / (1 + h.square().sum(-1, keepdim=True).sqrt())
+            size = (
+                1 / (1 + h.square().sum(-1, keepdim=True))
+                if fixed
+                else 1 / (1 + h.square().sum(-1, keepdim=True).sqrt())
+            )
             return self.last(torch.cat([unit * size, each], -1))
 
     model = Unit()
@@ -242,7 +257,10 @@ def all_labels_ignored(fixed: bool) -> Run:
 @case("non_finite_forward", "nn.CTCLoss with inputs that are shorter than their targets", 0.2, 0.8)
 def ctc_of_short_inputs(fixed: bool) -> Run:
     x = torch.randint(1, 6, (96, 8))
-    targets, model = x[:, :4].clone(), nn.Sequential(nn.Embedding(6, 24), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 6))
+    targets, model = (
+        x[:, :4].clone(),
+        nn.Sequential(nn.Embedding(6, 24), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 6)),
+    )
     targets[::16, 1] = targets[::16, 0]  # a repetition needs a blank between
     x[:, :4], x[:, 4:] = targets, 0
     length = 8 if fixed else 4
