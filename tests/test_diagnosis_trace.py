@@ -159,3 +159,22 @@ def test_recording_changes_neither_outputs_nor_gradients_nor_hooks(name):
         assert all(parameter._backward_hooks is None for parameter in model.parameters())
         found.append([bits(value), *(None if each.grad is None else bits(each.grad) for each in model.parameters())])
     assert found[0] == found[1]
+
+
+def test_tensors_in_lists_and_dictionaries_that_a_pass_writes_to_are_as_before():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+            self.sums, self.named = [torch.zeros(4)], {"last": torch.zeros(4)}
+
+        def forward(self, x):
+            self.sums[0].add_(x.detach().sum(0))
+            self.named["last"].copy_(x.detach()[-1])
+            return self.layer(x)
+
+    model = Counting()
+    kept = [id(each) for each in (model.sums, model.sums[0], model.named, model.named["last"])]
+    diagnose(model, torch.ones(6, 4))
+    assert [id(each) for each in (model.sums, model.sums[0], model.named, model.named["last"])] == kept
+    assert not model.sums[0].any() and not model.named["last"].any()

@@ -23,6 +23,7 @@ from d2lstab import (
 )
 from d2lstab.initializers import (
     delta_orthogonal_,
+    gpt2_normal_,
     he_uniform_,
     identity_recurrent_,
     lecun_uniform_,
@@ -539,3 +540,9 @@ def test_orthogonal_and_xavier_are_torchs_own():
         expected = getattr(nn.init, torchs)(torch.empty(4, 3, 2), gain=1.5, generator=seeded(3))
         assert torch.equal(own(torch.empty(4, 3, 2), gain=1.5, generator=seeded(3)), expected)
         assert torch.equal(own(torch.empty(4, 3, 2), 1.5, seeded(3)), expected)
+
+
+def test_the_habit_of_transformers_has_one_scale_at_any_width():
+    for width in (64, 1024):
+        weight = gpt2_normal_(torch.empty(1000, width), generator=seeded(0))
+        assert float(weight.std()) == pytest.approx(0.02, rel=0.02)

@@ -412,3 +412,9 @@ def test_a_bound_on_the_error_is_one(f, q):
     for part in ("square", "slope_square"):
         wrong = abs(float(getattr(coarse, part) / getattr(fine, part)) - 1)
         assert wrong <= float(coarse.error) + 1e-12
+
+
+@pytest.mark.parametrize("place", [0.31, -1.7])
+def test_a_bend_of_the_slope_is_found_where_it_is(place):
+    kinks = quadrature.panels_of(lambda z: torch.where(z > place, (z - place).square(), 0.0)).kinks
+    assert float((kinks - place).abs().min()) < 1e-6

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from d2lstab import Monitor, he_normal_, mlp, record
 from d2lstab.datasets import digits
-from d2lstab.monitoring.calls import together
+from d2lstab.monitoring.calls import LayerCall, together
 from d2lstab.monitoring.weights import norms
+from d2lstab.recording import SignalRow
 from tests.architectures import ARCHITECTURES, Shared, build
 
 DATA = digits()
@@ -557,3 +558,13 @@ def test_names_are_drawn_letter_by_letter():
         ax.figure.canvas.draw()  # where matplotlib reads formulas
     assert axes[1].get_yticklabels()[0].get_text().replace("\\$", "$") == "a$\\frac$"
     plt.close("all")
+
+
+def test_the_variation_of_two_batches_is_the_variance_between_samples_over_their_mean_square():
+    def call(moment: float, variation: float, entries: int) -> LayerCall:
+        row = SignalRow("layer", 1, "Linear", (2, 2), "float32", moment, variation, 0.0, 0.0, 0.0, 1.0)
+        return LayerCall(row, None, (), False, False, entries)
+
+    added = (call(4.0, 0.5, 3) + call(1.0, 0.8, 1)).row
+    assert added.moment == pytest.approx(13 / 4)
+    assert added.variation == pytest.approx(((3 * 4 * 0.25 + 0.64) / 13) ** 0.5)

@@ -107,3 +107,8 @@ def test_the_style_gives_opaque_figures_distinct_lines_and_can_be_undone():
         assert {side for side, spine in new_axes().spines.items() if spine.get_visible()} == {"left", "bottom"}
         cycle = plt.rcParams["axes.prop_cycle"].by_key()
         assert len(set(cycle["color"])) == len({str(dash) for dash in cycle["linestyle"]}) == 7
+
+
+def test_two_edges_are_one_bin():
+    ax = histogram(new_axes(), torch.tensor([0.2, 0.4, 3.0]), bins=[0.0, 1.0])
+    assert [each.get_height() for each in ax.patches] == [1.0]

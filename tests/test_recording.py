@@ -20,7 +20,7 @@ from d2lstab import record, seeded
 from d2lstab.randomness import normal
 from d2lstab.recording import Signals
 from d2lstab.recording.functional import BENDING, limits_of
-from d2lstab.recording.statistics import count_outside, extremes, pair_difference
+from d2lstab.recording.statistics import count_outside, extremes, norm, pair_difference
 from tests.architectures import ARCHITECTURES, Functional, Recurrent, Residual, Shared, build
 
 
@@ -502,3 +502,10 @@ def test_one_row_is_read_without_the_others():
         signals[30]
     with pytest.raises(TypeError, match=r"1.5 of 30 rows\nexpected an index"):
         signals[1.5]
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.int8, torch.int64, torch.float16, torch.float32, torch.float64, torch.complex64]
+)
+def test_the_norm_of_3_and_4_is_5_in_every_dtype(dtype):
+    assert float(norm(torch.tensor([3, 4], dtype=dtype))) == 5

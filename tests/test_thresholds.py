@@ -9,8 +9,12 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
 
-from tests.threshold_cases import CASES, MODULES
+from d2lstab import seeded
+from tests.threshold_cases import CASES, INSIDE, MODULES, evidence, row, rule, severe, through_time
 
 pytestmark = pytest.mark.slow
 
@@ -18,8 +22,8 @@ pytestmark = pytest.mark.slow
 SETTINGS = {
     "attention": "_SAMPLES QUERIES",  # how many logits are computed once more
     "chaos": "_CHANGE",  # by how much inputs are moved: it is divided out again
-    "depth": "_SHAKEN",  # by how much a layer is: divided out as well
-    "evidence": "_MOST_STEPS",  # test_zeros_behind_zeros_come_to_life_one_step_after_the_other counts them
+    # By how much a layer is shaken: divided out as well. The steps are counted by
+    "evidence": "_SHAKEN _MOST_STEPS",  # test_zeros_behind_zeros_come_to_life_one_step_after_the_other counts them
     "phase_map": "_STACK",  # how many networks train together
     "rehearsal": "_CODE _SHIFTS _MIXED",  # the forecast was calibrated with them
     "tangent": "_KEPT",  # entries that are kept in memory
@@ -161,3 +165,34 @@ def codes_in(code: CodeType) -> Iterator[CodeType]:
         if isinstance(constant, CodeType):
             yield constant
             yield from codes_in(constant)
+
+
+@pytest.mark.parametrize("differ", [True, False])
+def test_dead_rectifiers_are_a_fault_only_where_all_samples_are_answered_alike(differ):
+    output = torch.tensor([[1.0], [2.0 if differ else 1.0]]).expand(2, 2)
+    assert severe(rule("dead", row("ReLU", dead=1.0), look={"output": output}, inputs=torch.zeros(2, 2))) != differ
+
+
+def test_gradients_grow_over_time_steps_however_small_they_are():
+    assert through_time(1e-24, 1e-20, 1e-12) is not None
+    assert through_time(1e-13, 1e-12, 1e-12) is None
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_a_small_step_moves_a_parameter_by_a_tenth_of_its_size(scale):
+    model = nn.Linear(100, 50)
+    nn.init.constant_(model.weight, scale)
+    before, gradient = model.weight.detach().clone(), torch.linspace(-3, 2, 5000).view(50, 100)
+    known = evidence(model=model, look={"gradients": {"weight": gradient, "bias": None}})
+    INSIDE["_step"](known.subject, known.first)
+    moved = before - model.weight.detach()
+    assert float(moved.norm() / 5000**0.5) == pytest.approx(0.1 * max(scale, 0.1), rel=1e-3)  # 1/√fan_in at least
+    assert torch.allclose(moved / moved.norm(), gradient / gradient.norm(), atol=1e-3)
+
+
+def test_dropout_of_attention_is_seen_by_place_and_by_name():
+    x = torch.randn(1, 2, 4, 8, generator=seeded(0))
+    for given, named in (((None, 0.9), {}), ((), {"dropout_p": 0.9}), ((None, 0.0), {})):
+        with INSIDE["_Dropouts"]() as seen:
+            F.scaled_dot_product_attention(x, x, x, *given, **named)
+        assert seen.shares == ([0.9] if 0.9 in (*given, *named.values()) else [])

@@ -12,6 +12,7 @@ _FURTHEST = 200  # operations from the loss
 # Those that end in the network: what lies behind them is not the loss's.
 _LAYERS = {"addmm", "mm", "convolution", "native_layer_norm", "native_batch_norm", "embedding", "bmm", "baddbmm"}
 _ALIASES = {"linalg_vector_norm": "norm", "log2": "log", "log10": "log", "euclidean_dist": "dist", "cdist": "dist"}
+_OF_LABELS = ("cross_entropy", "nll_loss", "binary_cross_entropy", "ctc_loss")  # no infinities but by what labels say
 _OFTEN_HARMLESS = ("div", "mul", "where", "exp", "softmax", "logsumexp")
 
 
@@ -20,7 +21,7 @@ def suspicious_formula(loss: Any) -> tuple[str, str] | None:
 
     Of several the one that is nearest to the loss, and division, products and exponentials after all others.
     """
-    near = [name for name in _operations(loss) if name in FORMULAS]
+    near = [name for name in _operations(loss) if name in FORMULAS and name not in _OF_LABELS]
     ranked = sorted(near, key=lambda name: name in _OFTEN_HARMLESS)  # else in their order
     return (ranked[0], FORMULAS[ranked[0]]) if ranked else None
 
