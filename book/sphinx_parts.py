@@ -11,8 +11,8 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
 from .chapters import FOLDER, read
-from .names import imported, known_name, modules, owners
-from .reference import escaped, fields_of, restructured, source_of
+from .names import PACKAGE, imported, known_name, modules, owners
+from .reference import escaped, fields_of, restructured, source_of, text_below
 
 
 @cache
@@ -50,7 +50,8 @@ def docstring(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines
     """The docstring as it is written here, told to Sphinx; of a dataclass its fields too, of a catalogue its keys."""
     if what == "data":
         described = "; ".join(f"{key!r}" for key in thing) if isinstance(thing, dict) else ""
-        lines[:] = ["A catalogue; its keys are: " + escaped(described, {}) + "."]
+        text = text_below_value(name) or "A catalogue."
+        lines[:] = [*restructured(text.splitlines(), [], owned()), "", "Its keys are: " + escaped(described, {}) + "."]
         return
     lines[:] = restructured(lines, parameters(thing), owned())
     if what == "class":
@@ -59,6 +60,14 @@ def docstring(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines
             f":ivar {field}: {escaped(text, owned())}"
             for field, text in fields_of(source_of(module), name.rpartition(".")[2])
         ]
+
+
+def text_below_value(full: str) -> str:
+    """What stands below a catalogue in the source of its module."""
+    _, module, name = full.split(".")
+    file = PACKAGE / f"{module}.py"
+    paths = [file] if file.exists() else sorted((PACKAGE / module).rglob("*.py"))
+    return next(filter(None, (text_below(path.read_text(), name) for path in paths)), "")
 
 
 def parameters(thing: Any) -> list[str]:
