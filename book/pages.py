@@ -224,12 +224,23 @@ def table_of_ratios(bench: Mapping[str, Any]) -> str:
     ]
     for against, rows in bench["groups"].items():
         lines = "\n".join(
-            f"| {name.strip()} | {row if isinstance(row, str) else f'{row[0]:.2f} ({row[1]:.2f}–{row[2]:.2f})'} "
-            f"| {bench['limits'].get(name, '')} |"
-            for name, row in rows.items()
+            f"| {ratio_name(name)} | {ratio_text(row, bench['limits'].get(name))} |" for name, row in rows.items()
         )
-        parts.append(f"| {against[0].upper()}{against[1:]} | Ratio | Promised, at most |\n|---|---|---|\n{lines}")
+        parts.append(f"| {against[0].upper()}{against[1:]} | Ratio |\n|---|---|\n{lines}")
     return "\n\n".join(parts) + "\n"
+
+
+def ratio_name(name: str) -> str:
+    """A row's name; one that is indented below another begins with a dash."""
+    return f"– {name.strip()}" if name.startswith(" ") else name
+
+
+def ratio_text(row: Sequence[float] | str, limit: float | None) -> str:
+    """A ratio, from where to where it is known, and what is promised; or why there is none."""
+    if isinstance(row, str):
+        return row
+    promised = "" if limit is None else f"; promised: {limit:g} at most"
+    return f"{row[0]:.2f} ({row[1]:.2f}\u2060–\u2060{row[2]:.2f}){promised}"  # joined: no line breaks at the dash
 
 
 def told(facts: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from d2lstab.signatures import ARGUMENTS
+
 from .chapters import Chapter, Figure
 from .names import PACKAGE, Module
 
@@ -28,8 +30,10 @@ def index(modules: Sequence[Module]) -> str:
     return (
         f"{heading('Reference')}\n\nOne page per module. Everything is imported from its module, as "
         "``from d2lstab.floats import ulp``; what is used most, from ``d2lstab`` as well.\n\n"
-        f".. list-table::\n   :header-rows: 1\n   :widths: 14 30 56\n\n   * - Module\n     - About\n     - Names\n{rows}\n\n"
+        f".. list-table::\n   :class: names\n   :header-rows: 1\n   :widths: 14 30 56\n\n   * - Module\n     - About\n     - Names\n{rows}\n\n"
         f"{heading('Arguments that mean the same everywhere', '-')}\n\n{common_arguments()}\n\n"
+        f"{heading('What is raised for arguments of another kind', '-')}\n\n{ARGUMENTS} Most functions do, beside what their "
+        "entries say; ``help()`` shows it with each that does.\n\n"
         f".. toctree::\n   :hidden:\n\n{entries}\n"
     )
 

@@ -10,6 +10,8 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
+from d2lstab.signatures import ARGUMENTS
+
 from .chapters import FOLDER, read
 from .names import PACKAGE, imported, known_name, modules, owners
 from .reference import escaped, fields_of, restructured, source_of, text_below
@@ -53,13 +55,18 @@ def docstring(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines
         text = text_below_value(name) or "A catalogue."
         lines[:] = [*restructured(text.splitlines(), [], owned()), "", "Its keys are: " + escaped(described, {}) + "."]
         return
-    lines[:] = restructured(lines, parameters(thing), owned())
+    lines[:] = restructured(said_itself(lines), parameters(thing), owned())
     if what == "class":
         module = name.split(".")[1]
         lines += [
             f":ivar {field}: {escaped(text, owned())}"
             for field, text in fields_of(source_of(module), name.rpartition(".")[2])
         ]
+
+
+def said_itself(lines: list[str]) -> list[str]:
+    """The lines of a docstring without those that all checked functions have: the index of the reference has them once."""
+    return "\n".join(lines).replace(ARGUMENTS, "").splitlines()
 
 
 def text_below_value(full: str) -> str:
