@@ -42,8 +42,8 @@ notebooks: $(BOOT) ## execute the chapters and store their outputs; ARGS names s
 experiments: $(BOOT) ## calculate what is stored in experiments/; ARGS="optimizers tiny" chooses one, and rows of it
 	$(UV) run python -m experiments $(ARGS)
 
-bench: $(BOOT) ## print what the package costs, in one table of ratios, and how often it predicts training
-	$(UV) run --group bench python -m benchmarks
+bench: $(BOOT) ## print what the package costs, in one table of ratios, and how often it predicts training; ARGS="--store" keeps the table for the site
+	$(UV) run --group bench python -m benchmarks $(ARGS)
 	$(UV) run python -m benchmarks.trainability
 
 strangers: $(BOOT) ## diagnose, repair and watch some 250 models that others wrote; ARGS="keras LSTM" chooses by name

@@ -14,7 +14,8 @@ from PIL import Image
 from sphinx.cmd.build import build_main
 
 from .chapters import Chapter, chapters, installed, page
-from .names import ROOT, modules
+from .examples import pictures
+from .names import ROOT, modules, owners
 from .pages import every_page
 from .reference import reference_pages
 
@@ -41,7 +42,11 @@ def compose(source: Path, repository: str = "", place: str = "dev") -> None:
     readme = (ROOT / "README.md").read_text()
     for name, text in every_page(course, readme).items():
         written[source / f"{name}.md"] = text.encode()
-    for name, text in reference_pages(modules(), course).items():
+    drawn = pictures(owners(modules()))
+    for name, picture in drawn.items():
+        written[source / "reference" / "pictures" / f"{name}.png"] = picture.png
+    said = {name: picture.text for name, picture in drawn.items()}
+    for name, text in reference_pages(modules(), course, said).items():
         written[source / f"{name}.rst"] = text.encode()
     for path in sorted((ROOT / "experiments").glob("*.py")):
         written[source / "experiments" / path.name] = path.read_bytes()

@@ -153,10 +153,11 @@ def _shown(output: NotebookNode, figures) -> NotebookNode:
 
 
 def html(figure: Figure) -> str:
-    """A figure as HTML: the picture, its text for those who do not see it, and a caption."""
-    caption = f'<a href="#{figure.anchor}">Figure {figure.number}</a>'
+    """A figure as HTML: the picture, its text for those who do not see it, and the same as a caption: what to look at."""
+    seen = escape(figure.alt.rstrip("."))
+    caption = f'<a href="#{figure.anchor}">Figure {figure.number}</a>. {seen}.'
     if figure.live:
-        caption += f". In JupyterLab it has controls; here it shows {escape(figure.live)}."
+        caption += f" In JupyterLab it has controls; here it shows {escape(figure.live)}."
     return (
         f'<figure class="chapter-figure" id="{figure.anchor}"><img src="../figures/{figure.file}" loading="lazy" '
         f'width="{figure.width}" height="{figure.height}" alt="{escape(figure.alt)}"><figcaption>{caption}</figcaption>'

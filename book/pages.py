@@ -28,7 +28,7 @@ def every_page(chapters: Sequence[Chapter], readme: str) -> dict[str, str]:
         "symbols": "# Words and symbols\n\n" + section(prose_of(start), "Which words are used, and for what?"),
         "symptoms": symptoms(chapters, readme, literal("FAULTS")),
         "figures": gallery(chapters),
-        "measurements": measurements(readme, stored()),
+        "measurements": measurements(readme, stored(), ratios()),
     }
 
 
@@ -188,7 +188,7 @@ def plain(markdown: str) -> str:
     return re.sub(r"\\[a-z]+ ?|[`${}^_]", "", markdown)
 
 
-def measurements(readme: str, experiments: Mapping[str, dict[str, Any]]) -> str:
+def measurements(readme: str, experiments: Mapping[str, dict[str, Any]], bench: Mapping[str, Any]) -> str:
     """What was measured for longer than a chapter takes, under which settings, with which versions."""
     rows = "\n".join(
         f"| {name} | {len(each['rows'])} | {told(each['settings'])} | {told(each['versions'])} |"
@@ -199,6 +199,7 @@ def measurements(readme: str, experiments: Mapping[str, dict[str, Any]]) -> str:
 ## What does it cost?
 
 {section(readme, "How fast is it?")}
+{table_of_ratios(bench)}
 ## What took longer than a chapter may
 
 `make experiments` calculates these, and the chapters draw them and repeat a part.
@@ -207,6 +208,39 @@ def measurements(readme: str, experiments: Mapping[str, dict[str, Any]]) -> str:
 |---|---|---|---|
 {rows}
 """
+
+
+def ratios(path: Path = ROOT / "benchmarks" / "ratios.json") -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def table_of_ratios(bench: Mapping[str, Any]) -> str:
+    """The stored ratios of `make bench`: the machine, and a table of each group."""
+    stored_parts = ", ".join(bench["parts"])
+    parts = [
+        f"Of the parts of `make bench` these are stored: {stored_parts}.",
+        f"They were measured on: {bench['machine']}.",
+        "A ratio is the median of several, in brackets from where to where it is known; on another machine it is another.",
+    ]
+    for against, rows in bench["groups"].items():
+        lines = "\n".join(
+            f"| {ratio_name(name)} | {ratio_text(row, bench['limits'].get(name))} |" for name, row in rows.items()
+        )
+        parts.append(f"| {against[0].upper()}{against[1:]} | Ratio |\n|---|---|\n{lines}")
+    return "\n\n".join(parts) + "\n"
+
+
+def ratio_name(name: str) -> str:
+    """A row's name; one that is indented below another begins with a dash."""
+    return f"– {name.strip()}" if name.startswith(" ") else name
+
+
+def ratio_text(row: Sequence[float] | str, limit: float | None) -> str:
+    """A ratio, from where to where it is known, and what is promised; or why there is none."""
+    if isinstance(row, str):
+        return row
+    promised = "" if limit is None else f"; promised: {limit:g} at most"
+    return f"{row[0]:.2f} ({row[1]:.2f}\u2060–\u2060{row[2]:.2f}){promised}"  # joined: no line breaks at the dash
 
 
 def told(facts: Mapping[str, Any]) -> str:

@@ -1,15 +1,23 @@
 """The reference: one page per module, made from its docstrings, with the chapters that use each name."""
 
+import ast
+import inspect
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from d2lstab.signatures import ARGUMENTS
 
 from .chapters import Chapter, Figure
 from .names import PACKAGE, Module
 
 
-def reference_pages(modules: Sequence[Module], chapters: Sequence[Chapter]) -> dict[str, str]:
-    """The reStructuredText of the index and of each module, by the name of its page."""
-    pages = {f"reference/{module.name}": module_page(module, chapters) for module in modules}
+def reference_pages(modules: Sequence[Module], chapters: Sequence[Chapter], drawn: Mapping[str, str]) -> dict[str, str]:
+    """The reStructuredText of the index and of each module, by the name of its page.
+
+    drawn: in words what the example of a name draws, for those that draw; the picture is pictures/NAME.png.
+    """
+    pages = {f"reference/{module.name}": module_page(module, chapters, drawn) for module in modules}
     return {"reference/index": index(modules)} | pages
 
 
@@ -22,12 +30,22 @@ def index(modules: Sequence[Module]) -> str:
     return (
         f"{heading('Reference')}\n\nOne page per module. Everything is imported from its module, as "
         "``from d2lstab.floats import ulp``; what is used most, from ``d2lstab`` as well.\n\n"
-        f".. list-table::\n   :header-rows: 1\n   :widths: 14 30 56\n\n   * - Module\n     - About\n     - Names\n{rows}\n\n"
+        f".. list-table::\n   :class: names\n   :header-rows: 1\n   :widths: 14 30 56\n\n   * - Module\n     - About\n     - Names\n{rows}\n\n"
+        f"{heading('Arguments that mean the same everywhere', '-')}\n\n{common_arguments()}\n\n"
+        f"{heading('What is raised for arguments of another kind', '-')}\n\n{ARGUMENTS} Most functions do, beside what their "
+        "entries say; ``help()`` shows it with each that does.\n\n"
         f".. toctree::\n   :hidden:\n\n{entries}\n"
     )
 
 
-def module_page(module: Module, chapters: Sequence[Chapter]) -> str:
+def common_arguments() -> str:
+    """What the package's own docstring says of arguments that many functions take, as a list of definitions."""
+    text = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text())) or ""
+    told = re.findall(r"(?:^|(?<=\. ))(\w+(?:, \w+)*): (.*?)(?=$|(?<=\.) \w+(?:, \w+)*: )", text, re.MULTILINE)
+    return "\n".join(f"``{names}``\n   {escaped(meaning, {})}" for names, meaning in told)
+
+
+def module_page(module: Module, chapters: Sequence[Chapter], drawn: Mapping[str, str]) -> str:
     full = f"d2lstab.{module.name}"
     parts = [
         heading(f"{module.name}"),
@@ -41,9 +59,10 @@ def module_page(module: Module, chapters: Sequence[Chapter]) -> str:
             body.append("   :members:\n   :member-order: bysource")
         if kind == "data":
             body.append("   :no-value:")
-        picture, uses = first_figure(name, chapters), used_in(name, chapters)
+        figure, uses = first_figure(name, chapters), used_in(name, chapters)
+        picture = example_picture(name, drawn[name]) if name in drawn else figure and thumbnail(figure)
         entry = "\n".join(body)
-        below = [text for text in (uses, picture and thumbnail(picture)) if text]
+        below = [text for text in (picture, uses) if text]
         parts.append(entry + "".join("\n\n" + indented(text) for text in below))
     return "\n\n".join(parts) + "\n"
 
@@ -70,16 +89,23 @@ def first_figure(name: str, chapters: Sequence[Chapter]) -> Figure | None:
     return next((figure for chapter in chapters for figure in chapter.figures if name in figure.uses), None)
 
 
+def example_picture(name: str, text: str) -> str:
+    """What the example of a name draws, below it."""
+    said = " ".join(f"What the example of {name} draws: {text}".split()).rstrip(".") + "."
+    caption = escaped(f"What the example draws: {' '.join(text.split())}".rstrip(".") + ".", {})
+    return f".. figure:: pictures/{name}.png\n   :alt: {said}\n   :figclass: example\n\n   {caption}"
+
+
 def thumbnail(figure: Figure) -> str:
     alt = " ".join(figure.alt.split())
     return (
         f".. figure:: /figures/small/{figure.file}\n   :alt: {alt}\n   :target: ../chapters/{figure.chapter}.html#{figure.anchor}\n"
-        f"   :figclass: thumbnail\n\n   Figure {figure.number}"
+        f"   :figclass: thumbnail\n\n   Figure {figure.number}. {escaped(alt, {})}"
     )
 
 
-def heading(text: str) -> str:
-    return f"{text}\n{'=' * len(text)}"
+def heading(text: str, line: str = "=") -> str:
+    return f"{text}\n{line * len(text)}"
 
 
 def indented(text: str) -> str:
@@ -165,6 +191,16 @@ def fields_of(source: str, name: str) -> list[tuple[str, str]]:
     """The fields of a dataclass with the comments behind them, from the source of its module."""
     body = re.search(rf"^class {name}\b.*?(?=^\S|\Z)", source, re.DOTALL | re.MULTILINE)
     return re.findall(r"^    ([a-z]\w*): [^#\n]*?# (.*)$", body[0], re.MULTILINE) if body else []
+
+
+def text_below(source: str, name: str) -> str:
+    """The text that stands below the value of a name in a source, which says what it is; empty if none does."""
+    body = ast.parse(source).body
+    for node, below in pairwise(body):
+        named = isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name
+        if named and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            return inspect.cleandoc(below.value.value)
+    return ""
 
 
 def source_of(module: str) -> str:

@@ -10,9 +10,11 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
+from d2lstab.signatures import ARGUMENTS
+
 from .chapters import FOLDER, read
-from .names import imported, known_name, modules, owners
-from .reference import escaped, fields_of, restructured, source_of
+from .names import PACKAGE, imported, known_name, modules, owners
+from .reference import escaped, fields_of, restructured, source_of, text_below
 
 
 @cache
@@ -50,15 +52,29 @@ def docstring(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines
     """The docstring as it is written here, told to Sphinx; of a dataclass its fields too, of a catalogue its keys."""
     if what == "data":
         described = "; ".join(f"{key!r}" for key in thing) if isinstance(thing, dict) else ""
-        lines[:] = ["A catalogue; its keys are: " + escaped(described, {}) + "."]
+        text = text_below_value(name) or "A catalogue."
+        lines[:] = [*restructured(text.splitlines(), [], owned()), "", "Its keys are: " + escaped(described, {}) + "."]
         return
-    lines[:] = restructured(lines, parameters(thing), owned())
+    lines[:] = restructured(said_itself(lines), parameters(thing), owned())
     if what == "class":
         module = name.split(".")[1]
         lines += [
             f":ivar {field}: {escaped(text, owned())}"
             for field, text in fields_of(source_of(module), name.rpartition(".")[2])
         ]
+
+
+def said_itself(lines: list[str]) -> list[str]:
+    """The lines of a docstring without those that all checked functions have: the index of the reference has them once."""
+    return "\n".join(lines).replace(ARGUMENTS, "").splitlines()
+
+
+def text_below_value(full: str) -> str:
+    """What stands below a catalogue in the source of its module."""
+    _, module, name = full.split(".")
+    file = PACKAGE / f"{module}.py"
+    paths = [file] if file.exists() else sorted((PACKAGE / module).rglob("*.py"))
+    return next(filter(None, (text_below(path.read_text(), name) for path in paths)), "")
 
 
 def parameters(thing: Any) -> list[str]:

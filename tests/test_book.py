@@ -1,5 +1,6 @@
 """The site is whole: it builds without a warning, its links lead somewhere, and whoever cannot see reads its pictures."""
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -7,7 +8,9 @@ import sys
 import threading
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
+from typing import get_type_hints
 from urllib.parse import unquote, urljoin, urlsplit
 
 import nbformat
@@ -20,13 +23,16 @@ from bs4 import BeautifulSoup
 
 from book.__main__ import opened
 from book.chapters import FOLDER, chapters, installed, page, read
+from book.examples import picture, with_examples
 from book.names import imported, modules, owners, section, spoken, used
-from book.pages import literal, plain, relinked
+from book.pages import literal, plain, relinked, table_of_ratios
 from book.reference import escaped, restructured
+from d2lstab import new_axes
 
 ROOT = FOLDER.parent
 COURSE = chapters()
 NAMES = owners(modules())
+READER = {"new_axes": new_axes}
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +79,9 @@ def test_every_link_leads_to_a_page_and_a_place_on_it(site):
 
 def test_every_picture_has_its_text_and_is_there(site):
     for name, soup in pages(site).items():
-        for picture in soup.find_all("img"):
-            assert len(picture.get("alt", "")) > 20, f"{name}: {picture}"
-            assert (site / urljoin(name, picture["src"])).is_file(), f"{name}: {picture}"
+        for image in soup.find_all("img"):
+            assert len(image.get("alt", "")) > 20, f"{name}: {image}"
+            assert (site / urljoin(name, image["src"])).is_file(), f"{name}: {image}"
 
 
 def test_nothing_is_loaded_from_another_host(site):
@@ -93,6 +99,8 @@ def test_a_chapter_shows_all_that_is_stored(site, chapter):
     assert [text.strip() for text in shown] == [text.strip() for text in code]
     figures = soup.select("figure.chapter-figure")
     assert [each.img["alt"] for each in figures] == [each.alt for each in chapter.figures]
+    captions = [re.sub(r"^Figure [\d.]+ ", "", each.figcaption.get_text()) for each in figures]
+    assert all(said.startswith(each.alt.rstrip(".")) for said, each in zip(captions, chapter.figures))
     assert [bool(each.find(string=re.compile("In JupyterLab"))) for each in figures] == [
         bool(f.live) for f in chapter.figures
     ]
@@ -121,6 +129,55 @@ def test_an_entry_says_what_comes_back_and_leads_to_the_chapters_that_use_it(sit
     expected = [chapter.name for chapter in COURSE if "he_normal_" in chapter.uses]
     assert [re.search(r"/(\d\d_\w+)\.html", link["href"])[1] for link in used_in.find_all("a")] == expected
     assert "04_which_scale" in expected
+
+
+def drawing() -> list[str]:
+    """The functions whose result draws itself."""
+    offered = {
+        name: getattr(import_module(full.rpartition(".")[0]), name) for name, full in with_examples(NAMES).items()
+    }
+    returned = {
+        name: get_type_hints(inspect.unwrap(thing)).get("return")
+        for name, thing in offered.items()
+        if inspect.isfunction(thing)
+    }
+    return [name for name, kind in returned.items() if hasattr(kind, "plot") and not name.endswith("_problem")]
+
+
+@pytest.mark.parametrize(
+    "name", [*drawing(), "Monitor", "record", "line_with_band", "theory_line", "histogram", "heatmap"]
+)
+def test_what_an_example_draws_stands_below_it(site, name):
+    soup = parsed(site / "reference" / f"{NAMES[name].split('.')[1]}.html")
+    picture = soup.find(id=NAMES[name]).find_parent("dl").select_one("figure.example img")
+    assert picture["alt"].startswith(f"What the example of {name} draws: ")
+
+
+def test_an_example_is_drawn_and_said_in_words():
+    drawn = picture(
+        "sum", ">>> ax = new_axes()\n>>> _ = ax.plot([1, 2])\n>>> _ = ax.set(xlabel='x', ylabel='y')", READER
+    )
+    assert drawn.png.startswith(b"\x89PNG") and drawn.text == "y against x"
+    assert picture("sum", ">>> 1 + 1\n2", READER) is None
+    assert picture("sum", ">>> ax = new_axes()", READER) is None
+    with pytest.raises(
+        ValueError, match=r"^the example of sum fails\nexpected one that tests/test_docstrings.py passes"
+    ):
+        picture("sum", ">>> ax = 1\n>>> ax\n2", READER)
+
+
+def test_what_is_said_of_all_arguments_is_said_once(site):
+    found = [name for name, soup in pages(site).items() if "sparse, complex or without data" in soup.get_text()]
+    assert found == ["reference/index.html"]
+
+
+def test_a_ratio_is_told_with_what_is_known_of_it():
+    rows = {"a": [1.234, 1.0, 2.0], "  b": "not installed"}
+    bench = {"machine": "a slow one", "parts": ["speed"], "limits": {"a": 1.5}, "groups": {"over a loop": rows}}
+    made = table_of_ratios(bench).replace("\u2060", "")
+    assert "on: a slow one." in made and "these are stored: speed." in made
+    assert "| Over a loop | Ratio |" in made
+    assert "| a | 1.23 (1.00–2.00); promised: 1.5 at most |\n| – b | not installed |" in made
 
 
 def test_every_fault_has_its_place_and_every_section_of_the_notes_its_chapter(site):
@@ -254,6 +311,18 @@ def test_a_browser_shows_it_in_both_themes_and_on_a_phone(address, browser, them
     assert tab.get_by_role("img", name=COURSE[4].figures[0].alt).count() == 1
     context.close()
     assert (errors, foreign) == ([], [])
+
+
+def test_a_chapter_prints_without_navigation_and_without_hidden_text(address, browser):
+    tab = browser.new_page(viewport={"width": 700, "height": 1000})
+    tab.goto(f"{address}chapters/04_which_scale.html", wait_until="networkidle")
+    tab.emulate_media(media="print")
+    for part in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-footer", ".open-in", "#jb-print-toc"):
+        assert tab.locator(part).count() > 0
+        assert not any(each.is_visible() for each in tab.locator(part).all()), part
+    cut = "blocks => blocks.filter(block => block.scrollWidth > block.clientWidth + 1).length"
+    assert tab.eval_on_selector_all("div.cell_input pre, div.cell_output pre", cut) == 0
+    tab.close()
 
 
 def test_a_browser_finds_what_is_searched_for(address, browser):

@@ -24,6 +24,7 @@ def digits(*, seed: int = 0, dtype: torch.dtype | None = None, device: torch.dev
     >>> data.inputs.shape, data.test_inputs.shape
     (torch.Size([1437, 64]), torch.Size([360, 64]))
     >>> ax = data.plot()
+    >>> alt_text(ax, "The first 32 digits, pictures of 8 × 8, each with its number in a corner.")
     """
     load_digits = _of_sklearn("digits").load_digits
     dtype, device = floating_dtype(dtype), available_device(device)

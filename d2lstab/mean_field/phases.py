@@ -70,8 +70,8 @@ def trajectory(
     Raises ValueError for negative scales, an input of 0 or a depth below 1, and what `gaussian_mean` raises.
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 3; Schoenholz et al. 2017, arXiv:1611.01232, eq. 7.
 
-    >>> ax = trajectory(torch.tanh, sigma_w=1.0).plot(label="σ_w = 1")
-    >>> ax = trajectory(torch.tanh, sigma_w=0.8).plot(ax, label="σ_w = 0.8")
+    >>> ax = depth_sweep(lecun_normal_, torch.tanh).plot(label="8 networks")  # LeCun's scale is σ_w = 1
+    >>> ax = trajectory(torch.tanh, sigma_w=1.0).plot(ax, label="infinite width")
     """
     (depth,) = whole_numbers(depth=depth)
     sigma_w, sigma_b = not_negative(sigma_w=sigma_w), not_negative(sigma_b=sigma_b)
