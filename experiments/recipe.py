@@ -65,15 +65,26 @@ def per_character(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
 
 
-def reached(name: str, rate: float, steps: int = STEPS[-1], seeds: Iterable[int] = SEEDS) -> Tensor:
-    """Each seed's training loss, mean over the last steps of each budget within `steps`: (budgets, seeds). NaN where it stopped."""
+def adam(parameters: Iterable[Tensor], lr: float, *, head: float = 1.0) -> Adam:
+    """Adam, with the rate of the last parameter, the head, multiplied by `head`."""
+    *others, last = parameters
+    return Adam([{"params": others, "lr": lr}, {"params": [last], "lr": lr * head}])
+
+
+def reached(
+    name: str, rate: float, steps: int = STEPS[-1], seeds: Iterable[int] = SEEDS, *, head: float = 1.0
+) -> Tensor:
+    """Each seed's training loss, mean over the last steps of each budget within `steps`: (budgets, seeds).
+
+    NaN where a seed stopped. head: by what its rate is multiplied.
+    """
     text, alphabet = characters(LENGTH)
     text = Dataset(text.inputs, text.targets, text.test_inputs[:8], text.test_targets[:8])
     without = CHOICES if name == "none" else [choice for choice in CHOICES if name.endswith(choice)]
     loss = train(
         lambda seed: network(len(alphabet), seed, without=without),
         text,
-        optimizer=partial(Adam, lr=rate),
+        optimizer=partial(adam, lr=rate, head=head),
         loss=per_character,
         steps=steps,
         batch=BATCH,

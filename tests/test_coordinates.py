@@ -146,6 +146,42 @@ def test_at_the_base_width_the_two_parametrizations_are_one():
     assert rates[0] == rates[1]
 
 
+@pytest.mark.parametrize("shape", [(40, 40), (20, 60), (60, 20)])
+def test_a_matrix_is_made_nearly_orthogonal_with_the_singular_vectors_it_has(shape):
+    left, _, right = torch.linalg.svd(draw(*shape), full_matrices=False)
+    size = torch.linspace(0.05, 1, min(shape), dtype=F64)
+    made = left.T @ experiment.orthogonalized(left * size @ right) @ right.T
+    torch.testing.assert_close(made, made.diag().diag(), atol=1e-9, rtol=0)
+    assert made.diag().min() > 0.6 and made.diag().max() < 1.25
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+def test_three_steps_of_muon_are_torchs_but_for_the_half_precision_of_its_products():
+    ours, theirs = (nn.Parameter(draw(30, 30).float()) for _ in range(2))
+    both = experiment.Muon([ours], lr=0.1), torch.optim.Muon([theirs], lr=0.1, weight_decay=0.0)
+    for seed in range(3):
+        ours.grad = theirs.grad = draw(30, 30, seed=10 + seed).float()
+        [each.step() for each in both]
+    moved = theirs - draw(30, 30).float()
+    assert (ours - theirs).norm() < 0.02 * moved.norm()
+
+
+def test_a_step_of_muon_changes_no_layer_by_more_where_it_is_wider():
+    data = digits()
+    found = coordinate_check(
+        partial(experiment.network, small_output=True),
+        data.inputs[:64],
+        data.targets[:64],
+        widths=[64, 128, 256],
+        optimizer=partial(experiment.Muon, lr=0.001),
+        steps=1,
+        seeds=range(4),
+    )
+    assert found.growth.median(0).values.max() < 0.1
+    size = data.inputs[:64].square().mean().sqrt()
+    assert (found["layer1.linear"] <= 1.25 * 0.001 * size).all()
+
+
 @pytest.mark.slow
 def test_the_best_rate_falls_with_the_width_in_the_standard_parametrization_and_stays_in_mup():
     """What is stored, which the chapter draws."""
