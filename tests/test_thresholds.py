@@ -18,6 +18,7 @@ SETTINGS = {
     "chaos": "_CHANGE",  # by how much inputs are moved: it is divided out again
     "depth": "_SHAKEN",  # by how much a layer is: divided out as well
     "evidence": "_MOST_STEPS",  # test_zeros_behind_zeros_come_to_life_one_step_after_the_other counts them
+    "operations": "_GROUPED",  # how much is spent, not what is said
     "phase_map": "_STACK",  # how many networks train together
     "rehearsal": "_CODE _SHIFTS _MIXED",  # the forecast was calibrated with them
     "tangent": "_KEPT",  # entries that are kept in memory
