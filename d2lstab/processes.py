@@ -127,15 +127,18 @@ def bar_hidden(progress: bool) -> bool:
     return not progress or bool(os.environ.get("TQDM_DISABLE")) or _rank() != 0
 
 
-def progress_bar(items: Iterable[Item] | None = None, *, of: str, total: int | None = None, shown: bool = True) -> tqdm:
+def progress_bar(
+    items: Iterable[Item] | None = None, *, of: str, total: int | None = None, shown: bool = True, after: float = 1
+) -> tqdm:
     """tqdm over the items, or up to a total, that is gone when it is done; hidden if unwanted, or not that of rank 0.
 
+    It appears after so many seconds, 1 without a number.
     In a notebook it is text in one output, which is empty in the end: a bar made of widgets would be stored as one
     that cannot be shown again.
     """
     hidden = bar_hidden(shown)
     place = {"file": _Output(), "ncols": 80} if notebook_shell() is not None and not hidden else {}
-    return tqdm(items, desc=of, total=total, leave=False, delay=1, disable=hidden, **place)
+    return tqdm(items, desc=of, total=total, leave=False, delay=after, disable=hidden, **place)
 
 
 class _Output:

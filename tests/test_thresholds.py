@@ -22,8 +22,9 @@ pytestmark = pytest.mark.slow
 SETTINGS = {
     "attention": "_SAMPLES QUERIES",  # how many logits are computed once more
     "chaos": "_CHANGE",  # by how much inputs are moved: it is divided out again
-    # By how much a layer is shaken: divided out as well. The steps are counted by
+    # By how much a layer is shaken, which is divided out as well, and how many steps:
     "evidence": "_SHAKEN _MOST_STEPS",  # test_zeros_behind_zeros_come_to_life_one_step_after_the_other counts them
+    "operations": "_GROUPED",  # how much is spent, not what is said
     "phase_map": "_STACK",  # how many networks train together
     "rehearsal": "_CODE _SHIFTS _MIXED",  # the forecast was calibrated with them
     "tangent": "_KEPT",  # entries that are kept in memory

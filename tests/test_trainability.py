@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from d2lstab.trainability.forecast import trainability
+from d2lstab.trainability.operations import Operations
 from d2lstab.trainability.rehearsal import outcomes, rehearsal
 from d2lstab.trainability.tangent import independent_directions, tangent_kernel
 from tests.labelled_networks import configurations, network, samples
@@ -280,3 +281,18 @@ def test_the_picture_shows_both_optimizers():
     labels = [text.get_text() for text in answer.plot().get_legend().get_texts()]
     assert labels == [f"SGD: {answer.sgd:.2f}", f"Adam: {answer.adam:.2f}"]
     assert set(answer.quantities) >= {"sgd_learnt", "adam_directions", "sgd_rate", "samples"}
+
+
+def test_an_operation_of_a_convolution_in_groups_counts_six_times():
+    x, counted = torch.zeros(1, 8, 4, 4), []
+    for groups in (1, 2):
+        with Operations() as operations, torch.no_grad():
+            nn.Conv2d(8, 8, 3, padding=1, groups=groups)(x)
+        counted.append(operations.total)
+    assert counted == [2 * 8 * 8 * 9 * 16, 6 * 2 * 8 * 4 * 9 * 16]
+
+
+def test_a_forecast_tells_its_steps_and_no_more():
+    steps = []
+    list(outcomes(rehearsal(deep(2), DIGITS, CLASSES, None), torch.optim.SGD, (0.01, 0.1), 3, lambda: steps.append(1)))
+    assert len(steps) == 6

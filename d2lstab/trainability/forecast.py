@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..containers import tensors_in
 from ..plotting import Axes, line_with_band, new_axes
+from ..processes import progress_bar
 from ..randomness import seed_streams, streams_kept
 from ..results import Result
 from .operations import Operations
@@ -55,7 +56,7 @@ class _Plan:
 _SGD, _ADAM = partial(torch.optim.SGD, momentum=0.9), torch.optim.Adam
 _PLANS = (
     _Plan(
-        operations=5e8,
+        operations=1.5e8,
         share=1.0,
         fewest=_FEWEST_SAMPLES,
         kernel=8,
@@ -110,9 +111,9 @@ def trainability(model: nn.Module, inputs: Any, targets: Any, loss: Callable[...
     where as many train as do not.
 
     The model, its buffers and gradients, and the random streams stay as they are. The cost is 100 steps of at most
-    32 samples where a pass forward through them takes up to 5·10⁸ operations; beyond, 18 steps of a quarter of the
+    32 samples where a pass forward through them takes up to 1.5·10⁸ operations; beyond, 18 steps of a quarter of the
     batch, at most 32 samples: 12 to 15 plain steps on ResNet-50 with 32 images of 64². Not measured are more than 50
-    million parameters, batches of fewer than 4 samples (beyond 5·10⁸ operations, 32) and targets that are all the
+    million parameters, batches of fewer than 4 samples (beyond 1.5·10⁸ operations, 32) and targets that are all the
     same. What is not measured is NaN, with the reason in `note`; nothing is raised for the model's sake.
     """
     try:
@@ -140,10 +141,14 @@ def _measured(model: nn.Module, inputs, targets, loss: Callable[..., Tensor] | N
         least = int(plan.fewest / plan.share)
         return _unmeasured(f"too much work for a batch of {whole.samples}: {least} samples of which a part can be used")
     quantities, answers = {"samples": float(tried.samples)}, {}
-    for name, trial in (("sgd", plan.sgd), ("adam", plan.adam)):
-        three, rate = _quantities(tried, trial, plan.kernel)
-        quantities |= {f"{name}_{key}": value for key, value in three.items()} | {f"{name}_rate": rate}
-        answers[name] = 1 / (1 + exp(-trial.offset - sum(w * value for w, value in zip(trial.weights, three.values()))))
+    trials = {"sgd": plan.sgd, "adam": plan.adam}
+    steps = sum(len(each.rates) * each.steps for each in trials.values())
+    with progress_bar(of="forecast", total=steps, after=2) as bar:
+        for name, trial in trials.items():
+            three, rate = _quantities(tried, trial, plan.kernel, bar.update)
+            quantities |= {f"{name}_{key}": value for key, value in three.items()} | {f"{name}_rate": rate}
+            log_odds = trial.offset + sum(w * value for w, value in zip(trial.weights, three.values()))
+            answers[name] = 1 / (1 + exp(-log_odds))
     return Trainability(**answers, quantities=quantities)
 
 
@@ -168,13 +173,15 @@ def _operations(tried: Rehearsal) -> int:
     return operations.total
 
 
-def _quantities(tried: Rehearsal, trial: _Trial, samples: int) -> tuple[dict[str, float], float]:
+def _quantities(
+    tried: Rehearsal, trial: _Trial, samples: int, stepped: Callable[[], object]
+) -> tuple[dict[str, float], float]:
     """What counts, in decades and within its range, at the best rate, and that rate.
 
     The least and NaN where the loss stays finite at no rate.
     """
     best = None
-    for outcome in outcomes(tried, trial.optimizer, trial.rates, trial.steps):
+    for outcome in outcomes(tried, trial.optimizer, trial.rates, trial.steps, stepped):
         learnt = _within("learnt", _decades(outcome.learnt) - _decades(1 - outcome.learnt))
         excess = _within("excess", outcome.excess)
         worth = learnt + excess * trial.overshoots

@@ -124,18 +124,29 @@ def rehearsal(model: nn.Module, inputs: Any, targets: Any, loss: Callable[..., T
     return Rehearsal(model, arguments, keywords, targets, loss or _usual_loss, samples)
 
 
-def outcomes(tried: Rehearsal, optimizer: MakeOptimizer, rates: tuple[float, ...], steps: int) -> Iterator[Outcome]:
-    """What so many steps bring at each rate at which the loss stays finite, one after the other."""
+def outcomes(
+    tried: Rehearsal,
+    optimizer: MakeOptimizer,
+    rates: tuple[float, ...],
+    steps: int,
+    stepped: Callable[[], object] = lambda: None,
+) -> Iterator[Outcome]:
+    """What so many steps bring at each rate at which the loss stays finite, one after the other.
+
+    stepped: called after each step.
+    """
     near = tried.nearby()
     start = _learnt(near, tried.numbers())
     for rate in rates:
-        numbers = _train(tried, optimizer, rate, steps)
+        numbers = _train(tried, optimizer, rate, steps, stepped)
         if numbers is not None:
             learnt = _learnt(near, numbers) - start if isfinite(start) else -inf
             yield Outcome(numbers, rate, learnt, _excess(tried, numbers))
 
 
-def _train(tried: Rehearsal, optimizer: MakeOptimizer, rate: float, steps: int) -> tuple[_Numbers, _Numbers] | None:
+def _train(
+    tried: Rehearsal, optimizer: MakeOptimizer, rate: float, steps: int, stepped: Callable[[], object]
+) -> tuple[_Numbers, _Numbers] | None:
     """The numbers after so many steps, or None where the loss does not stay finite."""
     learning, other = tried.numbers()
     stepping, size = optimizer(list(learning.values()), lr=rate), None
@@ -149,6 +160,7 @@ def _train(tried: Rehearsal, optimizer: MakeOptimizer, rate: float, steps: int) 
         for parameter, gradient in zip(learning.values(), gradients):
             parameter.grad = None if gradient is None else dense(gradient)
         stepping.step()
+        stepped()
     for parameter in learning.values():
         parameter.grad = None
     return learning, other
