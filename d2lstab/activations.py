@@ -118,8 +118,8 @@ def slope(activation: Activation, z: Tensor) -> Tensor:
 
     At a kink it is what autograd says (0 for ReLU at 0). Raises what `check_elementwise` raises, for z as for f.
 
-    >>> slope(torch.sigmoid, torch.tensor([0.0, 10.0]))
-    tensor([2.5000e-01, 4.5417e-05])
+    >>> slope(torch.relu, torch.tensor([-1.0, 0.0, 1.0]))
+    tensor([0., 0., 1.])
     """
     check_elementwise(activation, like=z)
     return value_and_slope(activation, z)[1]
