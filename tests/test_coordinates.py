@@ -172,12 +172,12 @@ def test_a_step_of_muon_changes_no_layer_by_more_where_it_is_wider():
         partial(experiment.network, small_output=True),
         data.inputs[:64],
         data.targets[:64],
-        widths=[64, 128, 256],
+        widths=experiment.WIDTHS,
         optimizer=partial(experiment.Muon, lr=0.001),
         steps=1,
         seeds=range(4),
     )
-    assert found.growth.median(0).values.max() < 0.1
+    assert found.growth.median(0).values.max() < 0.15  # Adam's hidden layers: above 0.4
     size = data.inputs[:64].square().mean().sqrt()
     assert (found["layer1.linear"] <= 1.25 * 0.001 * size).all()
 

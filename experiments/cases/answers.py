@@ -208,16 +208,16 @@ def running_statistics_that_stay(fixed: bool) -> Run:
     layers = [nn.Linear(64, 64), nn.BatchNorm1d(64, momentum=momentum), nn.ReLU()]
     layers += [nn.Linear(64, 64), nn.BatchNorm1d(64, momentum=momentum), nn.ReLU()]
     model = nn.Sequential(*layers, nn.Linear(64, 10))
-    return Run(model, 10 * x + 20, y, F.cross_entropy, sgd(model, 0.1), in_evaluation)
+    return Run(model, 30 * x + 100, y, F.cross_entropy, sgd(model, 0.1), in_evaluation)
 
 
-@case("modes_differ", "the momentum of Keras, 0.99, in torch", 0.8, 0.9)
+@case("modes_differ", "the momentum of Keras, 0.99, in torch", 0.87, 0.93)
 def momentum_of_another_library(fixed: bool) -> Run:
     x, y = digits()
     momentum = 0.01 if fixed else 0.99
     layers = [nn.Linear(64, 48), nn.BatchNorm1d(48, momentum=momentum), nn.ReLU()]
     model = nn.Sequential(*layers, nn.Linear(48, 10))
-    return Run(model, x, y, F.cross_entropy, sgd(model, 0.02), in_evaluation, 600, 8)
+    return Run(model, x, y, F.cross_entropy, sgd(model, 0.02), in_evaluation, 600, 4)
 
 
 @case("modes_differ", "the share to keep given as the share to drop", 0.7, 0.8)
