@@ -3,7 +3,7 @@
     python -m experiments.reports [CASE ...]
 
 Each case of `experiments.cases`, broken and fixed, with two seeds: the faults named and both forecasts; and the score of
-training once more with the remedy: by `repaired()`, or else at the learning rate that it names; None where it is neither.
+training once more with the remedies: `repaired()`, and the learning rate that is named then; None where neither is offered.
 """
 
 import re
@@ -32,20 +32,25 @@ def look(run: Run) -> Diagnosis:
 
 
 def treated(run: Run, report: Diagnosis) -> Run | None:
-    """The run after the remedy of its root cause; None where that is not a change of the model or of the rate."""
-    rate = re.match(r"lr=([\d.e+-]+\d)", report.findings[0].remedy) if report.findings else None
-    if not report.findings or not (report.findings[0].repairs or rate):
+    """The run after `repaired()`, and at the rate that is named then; None where neither is offered."""
+    if not report.findings or not (report.findings[0].repairs or _rate(report)):
         return None
-    model = report.repaired().model if report.findings[0].repairs else deepcopy(run.model)
+    repair = report.repaired() if report.findings[0].repairs else None
+    model, after = (deepcopy(run.model), report) if repair is None else (repair.model, repair.after)
     options = {key: value for key, value in run.optimizer.param_groups[0].items() if key != "params"}
     options = {key: options[key] for key in ("lr", "momentum") if key in options}
-    if rate and not report.findings[0].repairs:
-        options["lr"] = float(rate[1])
     smaller = re.search(r"SGD then takes its lr over ([\d.e+-]+\d)", report.findings[0].remedy)
     if smaller and isinstance(run.optimizer, torch.optim.SGD):
         options["lr"] /= float(smaller[1])
+    options["lr"] = _rate(after) or options["lr"]
     trained = [each for each in model.parameters() if each.requires_grad]
     return replace(run, model=model, optimizer=type(run.optimizer)(trained, **options))
+
+
+def _rate(report: Diagnosis) -> float | None:
+    """The learning rate that a report names."""
+    named = [re.match(r"lr=([\d.e+-]+\d)", each.remedy) for each in report.findings]
+    return next((float(each[1]) for each in named if each), None)
 
 
 def row(name: str) -> dict:

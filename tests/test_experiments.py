@@ -145,9 +145,7 @@ SEEN = [name for name, case in CASES.items() if case.fault]  # by one look at on
 ALARMED = {"many steps of a plain rnn", "recurrent weights of twice the gain"}
 # What is advised does not make these learn; chapter 13 lists them.
 NOT_ENOUGH = {
-    "no activation and variance 1", "sigmoid before targets up to 85", "sines of pixel numbers", "pixels divided twice",
-    "sums over neighbours", "twenty layers of averages", "time in seconds", "embedding tied to the head",
-    "log of a sigmoid", "rate of a millionth", "summed loss",
+    "sines of pixel numbers", "log of a sigmoid", "summed loss",
 }  # fmt: skip
 
 

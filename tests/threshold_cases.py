@@ -169,6 +169,14 @@ def fed(size: float, moving: float = 1.0, *, felt: float = 1.0, variation: float
     return rule("input_scale", first, inputs=sized(size, moving), look={"loss": ratio})
 
 
+def flattened(saturated: float = 1.0, weight: float = 1.0, size: float = 30.0) -> Finding | None:
+    """What is said of large inputs to a layer of such weights before an activation that is flat for a share of them."""
+    layer = nn.Linear(2, 2, bias=False)
+    nn.init.constant_(layer.weight, (weight / 2) ** 0.5)
+    seen = row(gradient=1.0), row("Tanh", saturated=saturated)
+    return rule("input_scale", *seen, inputs=sized(size), layers={"layer": layer})
+
+
 def beyond(share: float, by: float = 1.0, low: bool = False) -> Finding | None:
     """Targets of which a share is beyond what a sigmoid can say, by so much."""
     targets = torch.full((100, 1), 0.5, dtype=torch.float64)
@@ -193,6 +201,9 @@ CASES |= {
     "targets are far larger than outputs": Case(far, 950, 1050),
     "inputs are large and felt": Case(lambda size: fed(size, felt=50), 19, 21),
     "large inputs are felt": Case(lambda felt: fed(30, felt=felt), 38, 42),
+    "large inputs flatten an activation": Case(flattened, 0.45, 0.55),
+    "large inputs flatten it, not large weights": Case(lambda square: flattened(weight=square), 1.6, 1.4),
+    "inputs that flatten it are large": Case(lambda size: flattened(size=size), 18, 22),
     "large inputs lead far from chance": Case(lambda ratio: fed(30, ratio=ratio), 4.8, 5.2),
     "inputs are somewhat large and felt much": Case(lambda size: fed(size, felt=100), 4.8, 5.2),
     "somewhat large inputs are felt much": Case(lambda felt: fed(10, felt=felt), 76, 84),

@@ -99,11 +99,14 @@ class Evidence(Measurements):
         """Whether a matrix of samples by samples, or a list of edges, comes with the inputs or is kept in the model."""
         subject, batch = self.subject, self.subject.batch
         kept: list[Any] = [each for module in subject.model.modules() for each in vars(module).values()]
+        given = tensors_in((subject.inputs, subject.keywords))
+        if len(given) > 1:  # a single one holds the samples' features, whose number may be theirs by chance
+            kept += given
         return any(
             each.layout is not torch.strided
             or each.shape[-2:] == (batch, batch)
             or (each.dim() == 2 and 2 in each.shape and not each.is_floating_point() and not each.is_complex())
-            for each in tensors_in((subject.inputs, subject.keywords, list(subject.model.buffers()), kept))
+            for each in tensors_in((list(subject.model.buffers()), kept))
             if not isinstance(each, nn.Parameter)
         )
 

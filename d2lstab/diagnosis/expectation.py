@@ -18,6 +18,10 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RECTIFIERS = ("ReLU", "LeakyReLU", "PReLU", "ReLU6")
 NAMED = {kind.__name__: f for kind, f in BENDING.items()}
 UNCHANGED = ("Flatten", "Identity", "Unflatten")
+_OF_GRAPHS = (
+    "sums over neighbours divided by their number; fewer layers, or residual connections, where averages leave little that "
+    "differs"
+)
 _GRID = torch.logspace(-8, 8, 129, dtype=torch.float64, device="cpu")
 
 
@@ -65,10 +69,7 @@ def scale_advice(evidence) -> tuple[str, str]:
         )
     critical, off = critical_scale(kind), [each for each in hidden if not 0.8 < each[3] < 1.25]
     if not off and evidence.is_graph:
-        return (
-            "",
-            "fewer layers, or residual connections: each layer averages over neighbours, and with them what differs",
-        )
+        return "", _OF_GRAPHS
     if not off:
         return "", "nn.LayerNorm or nn.BatchNorm1d before each activation, or residual connections"
     (_, std, fan_in, _), where = off[0], off[0][0] if len(off) == 1 else f"{off[0][0]} … {off[-1][0]}"
@@ -80,7 +81,8 @@ def scale_advice(evidence) -> tuple[str, str]:
     gain = f"{critical:.3g} / sqrt(fan_in)"
     return (
         f"; weights have std {std:.3g} where {kind} needs {right:.3g} ({where})",
-        f"nn.init.normal_(weight, std={gain}): std {right:.3g} instead of {std:.3g} in {where}; biases 0",
+        f"nn.init.normal_(weight, std={gain}): std {right:.3g} instead of {std:.3g} in {where}; biases 0"
+        + (f"; {_OF_GRAPHS}" if evidence.is_graph else ""),
     )
 
 

@@ -87,8 +87,8 @@ class Measurements:
 
     @cached_property
     def redrawn(self) -> tuple[Repair, ...]:
-        """What draws the weights of a deep network anew; nothing where its activation is not known."""
-        return (reinitialized, normalized) if scales(self)[0] else ()
+        """What draws the weights anew; nothing where the activation is not known, or neighbours in a graph do as much."""
+        return (reinitialized, normalized) if scales(self)[0] and not self.is_graph else ()
 
     @cached_property
     def layers(self) -> dict[str, nn.Module]:

@@ -163,7 +163,9 @@ def without(name: str) -> Repair:
 def _mean_and_std(batch: Tensor) -> tuple[Tensor, Tensor]:
     batch = batch.detach()
     std = batch.std(0) if len(batch) > 1 else torch.ones_like(batch[0])
-    return batch.mean(0), std.clamp(min=1e-3 * float(std.max()) or 1.0)
+    largest = float(std.max()) or 1.0
+    std = std.masked_fill(std == 0, largest)  # what does not vary in this batch may in another
+    return batch.mean(0), std.clamp(min=1e-3 * largest)
 
 
 def output_rescaled(size: float) -> Repair:

@@ -349,7 +349,7 @@ def updates_lost_in_bfloat16(fixed: bool) -> Run:
 def rate_of_a_millionth(fixed: bool) -> Run:
     x, y = digits()
     model = stack(64, 64, 10)
-    return Run(model, x, y, F.cross_entropy, adam(model, 1e-3 if fixed else 1e-7), accuracy, 250)
+    return Run(model, x, y, F.cross_entropy, adam(model, 1e-3 if fixed else 1e-7), accuracy, 500)
 
 
 @case("step_too_large", "Adam at 0.5", 0.5, 0.8)

@@ -4,9 +4,11 @@ from math import isnan, sqrt
 
 from torch import Tensor
 
+from ...initializers import fans
 from ...recording import SignalRow
 from ..answers import spread
 from ..evidence import Evidence
+from ..expectation import LAYERS, mean_square
 from ..findings import Finding
 from ..repairs import answering, output_rescaled, standardized
 
@@ -76,6 +78,7 @@ def input_scale(evidence: Evidence) -> Finding | None:
     moving = spread(x, evidence.subject.batch)
     felt = evidence.sensitivity(rows[0])
     too_large = (size > 20 and (felt > 40 or _above_chance(evidence) > 5)) or (size > 5 and felt > 80)
+    too_large = too_large or (size > 20 and _flattens(evidence))
     too_small = size < 0.05 and (rows[0].variation < 0.1 or felt < 0.05)
     off_centre = moving < 0.15 and size > 1 and rows[0].variation < 0.1
     if not (too_large or too_small or off_centre):
@@ -95,23 +98,34 @@ def input_scale(evidence: Evidence) -> Finding | None:
     )
 
 
+def _flattens(evidence: Evidence) -> bool:
+    """Whether the first activation is flat for most inputs, by their size: its layer has weights of the usual one."""
+    if len(evidence.rows) < 2:
+        return False
+    first, then = evidence.rows[:2]
+    layer = evidence.layers.get(first.name)
+    return isinstance(layer, LAYERS) and mean_square(layer.weight) * fans(layer).fan_in < 1.5 and then.saturated > 0.5
+
+
 def output_scale(evidence: Evidence) -> Finding | None:
     """A first loss far above that of a constant answer, by the last layer's doing, or so far that little else is left."""
     ratio = _above_chance(evidence)
     # Residual networks without a factor, whose signals double from block to block, train well from tens of times chance.
     if not ratio > (5 if _amplified(evidence.rows) or evidence.trains < 0.5 else 50):
         return None
-    last = evidence.rows[-1]
+    last, output = evidence.rows[-1], evidence.first.output
+    size = sqrt(last.moment) if output is None else float(output.double().square().mean().sqrt())
     return Finding(
         "output_scale",
         last.label,
         f"the first loss is {evidence.first.loss:.3g}, a constant answer has {evidence.chance:.3g}; the same is expected",
-        f"scale the last layer down: outputs have size {sqrt(last.moment):.3g}, 1 or less is expected",
+        f"scale the last layer down: outputs have size {size:.3g}, 1 or less is expected",
         ratio,
         1.0,
         # Where targets are small, not outputs large, the outputs only have to shrink.
         severity="fault" if ratio > _HOPELESS and last.moment > 1 else "warning",
-        repairs=(output_rescaled(sqrt(last.moment)),),
+        # The size of a weight that a function uses, and other layers with it, is changed by hand.
+        repairs=(output_rescaled(sqrt(last.moment)),) if isinstance(evidence.layers.get(last.name), LAYERS) else (),
     )
 
 

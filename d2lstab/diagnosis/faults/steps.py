@@ -6,7 +6,7 @@ from math import inf, isfinite, isnan
 
 from ..evidence import Evidence
 from ..findings import Finding
-from ..trial import Trial
+from ..trial import LONG, SHORT, Trial
 
 _SLOWER = 0.1
 _FIRST, _EARLY = 5, 20  # steps after which a deep stack may still be at chance, and after which it has learnt something
@@ -74,7 +74,7 @@ def _found(evidence: Evidence, told: str, trial: Trial) -> Finding:
 
 def _good_rate(evidence: Evidence) -> float:
     """The largest power of ten below the rate at which the loss falls steadily; 0 where none of a few does."""
-    steps, tries = (10, 6) if evidence.small else (3, 3)
+    steps, tries = (LONG, 6) if evidence.small else (SHORT, 3)
     for power in range(1, tries + 1):
         trial = evidence.tried(10.0**-power, steps)
         falls = not trial.exploded and trial.losses[-1] < trial.losses[0] and not _shaken(trial)
