@@ -12,7 +12,7 @@ import torch
 from d2lstab import digits, he_normal_, train
 from d2lstab.remedies import PATIENTS, REMEDIES, Patient
 from d2lstab.training import clip_by_global_norm_
-from experiments import depths, optimizers, remedies, reports
+from experiments import depths, optimizers, recipe, remedies, reports
 from experiments.__main__ import NAMES
 from experiments.cases import CASES
 from experiments.stored import calculate, load
@@ -139,14 +139,34 @@ def test_initialization_repairs_again_what_it_has_repaired():
     assert (again - stored).median(-1).values.abs().max() < 0.2
 
 
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_recipe_without_one_choice_learns_again_as_much():
+    name, seeds = "without squared ReLU", range(4)
+    stored = torch.tensor(load("recipe")["rows"][name])[1, 0, :4]
+    again = recipe.reached(name, recipe.RATES[1], steps=recipe.STEPS[0], seeds=seeds)[0]
+    assert (again - stored).mean().abs() < 0.03
+
+
+def test_a_recipe_differs_from_todays_in_what_it_goes_without():
+    today = dict(recipe.network(91, 0).named_parameters())
+    assert {name for name, weight in today.items() if not weight.any() and weight.dim() == 2} == {
+        f"block{index}.{kind}.branch.branch.output.weight"
+        for index in range(1, recipe.BLOCKS + 1)
+        for kind in ("attention", "feedforward")
+    }
+    assert float(today["output.weight"].detach().std()) == pytest.approx(recipe.HEAD, rel=0.05)
+    large = recipe.network(91, 0, without=["small head"])
+    differ = {name for name, weight in large.named_parameters() if not torch.equal(weight, today[name])}
+    assert differ == {"output.weight"}
+
+
 REPORTS = load("reports")["rows"]
 SEEN = [name for name, case in CASES.items() if case.fault]  # by one look at one batch
 # Recurrent, and mended: their losses hardly feel the first of many steps, and they learn.
 ALARMED = {"many steps of a plain rnn", "recurrent weights of twice the gain"}
 # What is advised does not make these learn; chapter 13 lists them.
-NOT_ENOUGH = {
-    "sines of pixel numbers", "log of a sigmoid", "summed loss",
-}  # fmt: skip
+NOT_ENOUGH = {"sines of pixel numbers", "log of a sigmoid", "rate of a millionth", "summed loss"}
 
 
 def test_reports_are_named_and_their_mended_twins_are_not():

@@ -154,3 +154,17 @@ def stack(
 
 def he(fan_in: int) -> float:
     return (2 / fan_in) ** 0.5
+
+
+class Encoder(nn.Module):
+    """Torch's transformer encoder of a width of 32 over 16 words, with learned places: (batch, length) to logits."""
+
+    def __init__(self, length: int, *, heads: int, layers: int, norm_first: bool):
+        super().__init__()
+        self.words, self.places = nn.Embedding(16, 32), nn.Parameter(torch.randn(length, 32))
+        layer = nn.TransformerEncoderLayer(32, heads, 64, dropout=0.0, batch_first=True, norm_first=norm_first)
+        self.body = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(32), enable_nested_tensor=False)
+        self.head = nn.Linear(32, 16)
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.head(self.body(self.words(words) + self.places))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.cases.case import (
+    Encoder,
     Run,
     accuracy,
     adam,
@@ -111,22 +112,10 @@ def recurrent_weights_of_twice_the_gain(fixed: bool) -> Run:
 @case("step_too_large", "github.com/pytorch/pytorch/issues/55270", 0.3, 0.6)
 def twelve_post_norm_layers(fixed: bool) -> Run:
     words = torch.randint(16, (128, 12))
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.words, self.places = nn.Embedding(16, 32), nn.Parameter(torch.randn(12, 32))
-            layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True, norm_first=fixed)
-            self.body = nn.TransformerEncoder(layer, 12, norm=nn.LayerNorm(32), enable_nested_tensor=False)
-            self.head = nn.Linear(32, 16)
-            for each in self.body.parameters():
-                if each.dim() > 1:
-                    nn.init.xavier_uniform_(each)
-
-        def forward(self, x):
-            return self.head(self.body(self.words(x) + self.places))
-
-    model = Model()
+    model = Encoder(12, heads=4, layers=12, norm_first=fixed)
+    for each in model.body.parameters():
+        if each.dim() > 1:
+            nn.init.xavier_uniform_(each)
     return Run(model, words, words.roll(1, 1), per_word, adam(model, 3e-3), accuracy, 100, 32)
 
 

@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from experiments.cases.case import (
+    Encoder,
     Run,
     above_half,
     accuracy,
@@ -349,7 +350,7 @@ def updates_lost_in_bfloat16(fixed: bool) -> Run:
 def rate_of_a_millionth(fixed: bool) -> Run:
     x, y = digits()
     model = stack(64, 64, 10)
-    return Run(model, x, y, F.cross_entropy, adam(model, 1e-3 if fixed else 1e-7), accuracy, 500)
+    return Run(model, x, y, F.cross_entropy, adam(model, 1e-3 if fixed else 1e-7), accuracy, 250)
 
 
 @case("step_too_large", "Adam at 0.5", 0.5, 0.8)
@@ -391,19 +392,7 @@ def embeddings_in_one_point(fixed: bool) -> Run:
 @case("step_too_large", "github.com/Tsinghua-MARS-Lab/OMG/pull/8: attention without a bound on its logits", 0.5, 0.75)
 def attention_at_a_rate_of_one_tenth(fixed: bool) -> Run:
     words = torch.randint(16, (256, 16))
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.words, self.places = nn.Embedding(16, 32), nn.Parameter(torch.randn(16, 32))
-            layer = nn.TransformerEncoderLayer(32, 2, 64, dropout=0.0, batch_first=True, norm_first=True)
-            self.body = nn.TransformerEncoder(layer, 3, norm=nn.LayerNorm(32), enable_nested_tensor=False)
-            self.head = nn.Linear(32, 16)
-
-        def forward(self, x):
-            return self.head(self.body(self.words(x) + self.places))
-
-    model = Model()
+    model = Encoder(16, heads=2, layers=3, norm_first=True)
     return Run(model, words, words.roll(1, 1), per_word, adam(model, 3e-3 if fixed else 0.1), accuracy, 120)
 
 
