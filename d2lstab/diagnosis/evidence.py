@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ..containers import tensors_in
 from ..randomness import seeded
 from ..recording import SignalRow
-from ..recording.modules import named_modules
 from ..recording.statistics import norm
 from ..trainability.forecast import Trainability
 from .answers import chance, spread
@@ -33,7 +32,7 @@ class Evidence(Measurements):
     """What is known about a borrowed network; only good while it is borrowed."""
 
     def __init__(self, subject: Subject, first: Look):
-        super().__init__(first.signals.rows, dict(named_modules(subject.model)), first.loss)
+        super().__init__(first.signals.rows, subject.model, first.loss)
         self.subject, self.first = subject, first
         self.trial: Trial | None = None
         self.trainability = NOT_MEASURED

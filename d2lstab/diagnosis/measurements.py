@@ -1,6 +1,6 @@
 """What the rules are told of one step: all of it plain values, and the modules that theory is asked about."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from math import inf, isnan, nan, prod, sqrt
 
@@ -8,6 +8,7 @@ from torch import nn
 
 from ..recording import SignalRow
 from ..recording.keras import as_torch
+from ..recording.modules import named_modules
 from .attention import Gaze
 from .expectation import scales
 from .repairs import Repair, normalized, reinitialized
@@ -20,9 +21,14 @@ class Measurements:
     batch to run again is here as what is not known: NaN, or nothing.
     """
 
-    def __init__(self, rows: list[SignalRow], modules: Mapping[str, nn.Module], loss: float):
-        """rows: in the order of calls. modules: by the names that rows have. loss: NaN where none is known."""
-        self.rows, self.modules, self.loss = rows, modules, loss
+    def __init__(self, rows: list[SignalRow], model: nn.Module, loss: float):
+        """rows: in the order of calls. model: whose layers they are. loss: NaN where none is known."""
+        self.rows, self.model, self.loss = rows, model, loss
+
+    @cached_property
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules by the names that rows have; walked where a rule asks, and not in each step that is recorded."""
+        return dict(named_modules(self.model))
 
     @cached_property
     def seen_again(self) -> list[SignalRow]:

@@ -14,7 +14,6 @@ from ..diagnosis.faults.saturation import saturated
 from ..diagnosis.faults.time import MOST_FELT, RECURRENT_REMEDY, forgetting
 from ..diagnosis.findings import EXPLAINS, Finding
 from ..diagnosis.measurements import Measurements
-from ..recording.modules import named_modules
 from ..results import Result
 from .calls import LayerCall
 from .trends import TRENDS
@@ -109,7 +108,7 @@ def findings_in(
     if broken is not None:
         return [broken]
     rows = [each.row for each in calls]
-    seen = Measurements(rows, dict(named_modules(model)), nan if loss is None else loss)
+    seen = Measurements(rows, model, nan if loss is None else loss)
     rules = [rule for rule in _OF_SIGNALS + (_OF_GRADIENTS if loss else ()) if rule.__name__ not in known]
     found = [finding for rule in rules if (finding := rule(seen)) is not None]
     if loss and weights and "exploding" not in known | {each.fault for each in found}:

@@ -73,9 +73,10 @@ def trainability_map(
     """What a plain network learns in so many steps, for each pair of scales: the experiment beside `phase_diagram`.
 
     sigma_w: (columns,), sigma_b: (rows,), each from 0 up: weights are drawn from N(0, σ_w²/fan_in), biases from
-    N(0, σ_b²). depth: hidden layers, each of `width` units. optimizer, steps, batch: as for `train`. data: inputs (examples, features), targets that are classes. Each point and
-    seed has weights and batches of its own, the same on every grid that holds it; the points are shared out in a
-    `process_group`. Ctrl-C or the notebook's stop button ends the run early and returns the points done.
+    N(0, σ_b²). depth: hidden layers, each of `width` units. optimizer, steps, batch: as for `train`. data: inputs
+    (examples, features), targets that are classes. Each point and seed has weights and batches of its own, the same
+    on every grid that holds it; the points are shared out in a `process_group`. Ctrl-C or the notebook's stop
+    button ends the run early and returns the points done.
     Raises ValueError for scales that are no line from 0 up, data of another form, sizes below 1, and what `train`
     raises.
     Source: Schoenholz et al. 2017, arXiv:1611.01232.
