@@ -255,10 +255,11 @@ def test_wide_networks_follow_the_trajectory(name):
 
 
 def test_a_trajectory_neither_overflows_nor_vanishes_at_any_depth():
-    path = trajectory(torch.relu, sigma_w=2.0, depth=1200)  # 2^1200 is more than a float64 holds
+    path = trajectory(torch.relu, sigma_w=8.0, depth=240)  # (8² / 2)^240 = 2^1200 is more than a float64 holds
     assert float(path.forward[-1]) == pytest.approx(1200 * log(2), rel=1e-9)
     assert float(path.backward[0]) == pytest.approx(1200 * log(2), rel=1e-9)
-    assert float(trajectory(torch.tanh, sigma_w=0.5, depth=1200).forward[-1]) == pytest.approx(-2400 * log(2), rel=2e-3)
+    faint = trajectory(torch.tanh, sigma_w=1 / 32, depth=240).forward[-1]
+    assert float(faint) == pytest.approx(-2400 * log(2), rel=1e-3)
 
 
 def test_the_phase_diagram_is_the_fixed_points_point_by_point():
@@ -401,6 +402,24 @@ def test_both_rules_integrate_the_polynomials_that_they_should():
         for power in range(degree + 1):
             integral = float((rule * quadrature._ABSCISSAE**power).sum())
             assert integral == pytest.approx(0 if power % 2 else 2 / (power + 1), abs=1e-14)
+
+
+def test_what_few_panels_tell_is_not_asked_again_with_more():
+    """Of lengths at which few panels do one look is enough; of others only the doubtful are looked at again."""
+    seen, panels = [], quadrature.panels_of(torch.sin)
+
+    def counted(z):
+        seen.append(z.numel())
+        return torch.sin(z)
+
+    lengths = torch.logspace(-4, 1, 6, dtype=torch.float64)
+    quadrature.moments(counted, lengths, panels)
+    once = sum(seen)
+    seen.clear()
+    quadrature.moments(counted, torch.cat([lengths, torch.tensor([1e5])]), panels)
+    assert once == 6 * (len(panels.edges) + 16) * 15 + 1  # nodes between all edges, even and given ones, and f(0)
+    for count in (64, 256, 1024):
+        assert (len(panels.edges) + count) * 15 in seen
 
 
 @pytest.mark.parametrize("f", NAMED.values(), ids=NAMED.keys())

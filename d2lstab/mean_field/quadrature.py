@@ -84,6 +84,8 @@ def moments(activation: Activation, q: Tensor, panels: Panels) -> Moments:
     parts = [torch.cat(part) for part in zip(*pieces)]
     for count in _PANELS[1:]:
         (doubtful,) = torch.nonzero(parts[-1] > _GOOD, as_tuple=True)
+        if not len(doubtful):
+            break
         for some in doubtful.split(max(1, CHUNK * _PANELS[0] // count)):
             for part, better in zip(parts, _moments(activation, flat[some], panels, count)):
                 part[some] = better
