@@ -111,24 +111,38 @@ def test_sixteen_bits_move_seldom(dtype):
     assert 0.01 < float(share) < 0.2
 
 
+@pytest.mark.slow
 def test_the_option_reaches_tests_and_the_kernels_of_chapters_and_stays_away_from_exact_ones(tmp_path):
     root = TESTS.parent
-    source = "import torch\ntorch.linspace(0.1, 1, 100).exp().tolist() == torch.load('plain.pt').tolist()"
     torch.save(torch.linspace(0.1, 1, 100).exp(), tmp_path / "plain.pt")
-    output = nbformat.v4.new_output("execute_result", data={"text/plain": "True"}, execution_count=1)
-    cell = nbformat.v4.new_code_cell(source, outputs=[output], execution_count=1)
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "chapter.ipynb")
-    body = "    assert torch.linspace(0.1, 1, 100).exp().tolist() == torch.load('plain.pt').tolist()\n"
-    tests = f"import pytest, torch\ndef test_plain():\n{body}@pytest.mark.exact('so')\ndef test_exact():\n{body}"
+    near, equal = (f"torch.{how}(torch.linspace(0.1, 1, 100).exp(), torch.load('plain.pt'))" for how in ("allclose", "equal"))
+    cells = []
+    for count, source in enumerate((f"import torch\n{near}", equal), start=1):
+        output = nbformat.v4.new_output("execute_result", data={"text/plain": "True"}, execution_count=count)
+        cells.append(nbformat.v4.new_code_cell(source, outputs=[output], execution_count=count))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "chapter.ipynb")
+    mark = "@pytest.mark.exact('so')"  # not at the beginning of a line: it is none of this file's
+    tests = f"""
+import pytest, torch
+def test_near():
+    assert {near}
+def test_equal():
+    assert {equal}
+{mark}
+def test_exact():
+    assert {equal}
+"""
     (tmp_path / "test_bits.py").write_text(tests)
     (tmp_path / "conftest.py").write_text((root / "conftest.py").read_text())
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q", "."]
-    for options, summary in (([], "3 passed"), (["--jitter", "3"], "2 failed, 1 passed")):
-        done = subprocess.run(
-            [*command, "--rootdir", tmp_path, *options], cwd=tmp_path, check=False, capture_output=True, text=True,
-            timeout=120, env=os.environ | {"PYTHONPATH": str(root)},
-        )  # fmt: skip
-        assert summary in done.stdout, done.stdout
+    command = "-m pytest --nbval --nbval-current-env -p no:cacheprovider -v --jitter 3 --rootdir".split()
+    done = subprocess.run(
+        [sys.executable, *command, tmp_path], cwd=tmp_path, check=False, capture_output=True, text=True,
+        timeout=120, env=os.environ | {"PYTHONPATH": str(root)},
+    )  # fmt: skip
+    cells = re.findall(r"::Cell \d (PASSED|FAILED)", done.stdout)
+    assert cells == ["PASSED", "FAILED"], done.stdout
+    fates = dict(re.findall(r"::test_(\w+) (PASSED|FAILED)", done.stdout))
+    assert fates == {"near": "PASSED", "equal": "FAILED", "exact": "PASSED"}, done.stdout
 
 
 def test_few_tests_are_marked_exact_and_each_says_why():

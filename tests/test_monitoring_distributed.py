@@ -14,6 +14,7 @@ from d2lstab import Monitor, he_normal_, mlp, seeded
 from d2lstab.randomness import normal
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="needs gloo"),
     pytest.mark.filterwarnings("ignore"),
 ]

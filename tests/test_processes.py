@@ -23,7 +23,10 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 MANUAL = inspect.getdoc(process_group).splitlines()
 SCRIPT = textwrap.dedent("\n".join(line for line in MANUAL if line.startswith("    ") or not line)).strip() + "\n"
 
-pytestmark = pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="needs gloo")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="needs gloo"),
+]
 
 
 def under_torchrun(script: Path, *arguments: Path, timeout: float = 120) -> subprocess.CompletedProcess:
