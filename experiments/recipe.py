@@ -1,4 +1,4 @@
-"""What each choice of today's recipe for transformers is worth, over learning rates: chapter 10.
+"""What each choice of today's recipe for transformers is worth, over learning rates: chapter 15.
 
     python -m experiments.recipe [ROW ...]
 

@@ -1,4 +1,4 @@
-"""Which learning rate of Adam is best at which width, in the standard parametrization and in muP: chapter 10.
+"""Which learning rate of Adam is best at which width, in the standard parametrization and in muP: chapter 15.
 
     python -m experiments.widths [ROW ...]
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
-CHAPTER = "notebooks/15_does_the_shape_matter.ipynb"
+CHAPTER = "notebooks/16_does_the_shape_matter.ipynb"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -85,9 +85,9 @@ INLINE = tuple(map(int, version("matplotlib-inline").split(".")[:2]))
 
 @pytest.mark.skipif(INLINE < (0, 2), reason="old releases store figures without their size")
 def test_what_the_page_adds_passes_the_tests(extended):
-    assert "15_does_the_shape_matter.ipynb: changed" in run(extended, "tests/execute_notebooks.py", CHAPTER)
+    assert "16_does_the_shape_matter.ipynb: changed" in run(extended, "tests/execute_notebooks.py", CHAPTER)
     files = ("activations", "initializers", "diagnosis", "exercises", "notebooks")
-    added = ("mish", "signs", "repeated", "without_a_fault", "15_does", "15.2")
+    added = ("mish", "signs", "repeated", "without_a_fault", "16_does", "16.2")
     options = ("-m", "pytest", "-v", "--override-ini=addopts=", "-p", "no:cacheprovider", "-k", " or ".join(added))
     printed = run(extended, *options, *(f"tests/test_{each}.py" for each in files))
     for each in (
@@ -96,8 +96,8 @@ def test_what_the_page_adds_passes_the_tests(extended):
         "test_initializers.py::test_signs_have",
         "test_initializers.py::test_every_catalogued_initializer_obeys_the_contract[signs]",
         "test_diagnosis.py::test_a_network_with_the_fault_gets_it_as_verdict[repeated]",
-        "test_exercises.py::test_a_wrong_answer_gets_a_hint_and_no_traceback[-1.0-15.2]",
-        "test_notebooks.py::test_a_chapter_claims_and_ends_as_chapters_do[15_does_the_shape_matter.ipynb]",
+        "test_exercises.py::test_a_wrong_answer_gets_a_hint_and_no_traceback[-1.0-16.2]",
+        "test_notebooks.py::test_a_chapter_claims_and_ends_as_chapters_do[16_does_the_shape_matter.ipynb]",
     ):
         assert re.search(rf"{re.escape(each)}.* PASSED", printed), printed
 

@@ -51,7 +51,7 @@ def hint(number, answer, capsys):
     return capsys.readouterr().out.removeprefix(f"{number} is not right yet: ")
 
 
-NUMBERS = ["02.1", "03.1", "06.1", "06.2", "07.1", "08.1", "08.2", "09.1", "11.1", "11.2", "12.1", "14.1", "14.2"]
+NUMBERS = ["02.1", "03.1", "06.1", "06.2", "07.1", "08.1", "08.2", "09.1", "11.1", "11.2", "12.1", "14.1", "14.2", "15.2", "15.3"]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -81,6 +81,8 @@ def test_one_entry_of_a_tensor_is_a_number(capsys):
 @pytest.mark.parametrize(
     ("number", "answer", "said"),
     [
+        ("15.2", 0.5, "0.5 is the power of the factor"),
+        ("15.3", 0.53, "0.53 is what it gets where the others' logits are 0"),
         ("08.1", pi / (pi - 1), "1.46694 is ReLU's factor."),
         ("08.1", 1.072, "1.072 is what a division by the second moment would give."),
         ("08.2", 0.1 / 8**0.25, "0.0594604 is one factor of Fixup's."),

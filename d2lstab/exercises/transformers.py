@@ -1,6 +1,6 @@
 """Exercises of chapter 10: rules for transformers."""
 
-from .judging import close, exercise
+from .judging import close, exercise, number
 
 
 @exercise("10.1")
@@ -16,6 +16,12 @@ def _half_of_the_difference(answer) -> str | None:
 
 
 @exercise("10.3")
-def _change_against_width(answer) -> str | None:
-    hint = "A step of Adam moves each weight by the learning rate; a coordinate sums as many as the layer is wide."
-    return close(answer, 1, 0.2, hint)
+def _half_of_it_in_pre_norm(answer) -> str | None:
+    factor = number(answer)
+    x = apart = 1.0
+    for _ in range(32):
+        x += factor**2  # attention: one vector for all tokens
+        x, apart = x + factor**2 / 2, apart * (1 + factor**2 / (2 * x))  # ReLU keeps half of both
+    if abs(apart / x - 0.5) < 0.022:  # the factor to 0.01
+        return None
+    return f"a share of {apart / x:.3g} would be left. What does each branch add to x, and what to D?"
