@@ -29,6 +29,8 @@ def _last_at_the_wall(steps: int, latest: int) -> float:
 def _on_for_150_of_200(answer) -> str | None:
     mistakes = {
         _last_at_the_wall(200, 150): "the share that has been on in the last 50.",
+        _last_at_the_wall(200, 49): "the share without those that touched the wall for the last time at step 50.",
+        1 / 3: "the limit of many steps; sum the chances themselves.",
         comb(300, 150) / 4**150: "that of a network that has read 150 steps in all.",
     }
     hint = "When did such a unit touch the wall for the last time? Sum the chances of all these steps."
