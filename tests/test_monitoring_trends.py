@@ -175,6 +175,33 @@ def test_gradients_that_wait_for_their_own_zeroing_are_not_kept(kind):
     assert told(watched(both, None if kind == "two networks" else optimizers[0], advance, 10)) == {}
 
 
+@pytest.mark.parametrize("zeroed", [True, False])
+def test_a_critic_is_given_gradients_by_the_other_network_and_zeroed_after(zeroed):
+    """As in most loops of two networks: what the generator's loss leaves in the critic goes before its own pass."""
+    critic, generator = network(0, outputs=1), nn.Linear(8, 64)
+    optimizers = [SGD(each.parameters(), 0.01) for each in (critic, generator)]
+    judged = F.binary_cross_entropy_with_logits
+
+    def advance(step):
+        real, noise = batch(step)[0], torch.randn(64, 8)
+        made = generator(noise)
+        if zeroed:
+            optimizers[0].zero_grad()
+        loss = judged(critic(real), torch.ones(64, 1)) + judged(critic(made.detach()), torch.zeros(64, 1))
+        loss.backward()
+        optimizers[0].step()
+        return loss, made
+
+    with Monitor(critic, optimizer=optimizers[0], every=1, tell=None) as monitor:
+        for step in range(10):
+            loss, made = advance(step)
+            monitor.step(loss)
+            optimizers[1].zero_grad()
+            judged(critic(made), torch.ones(64, 1)).backward()
+            optimizers[1].step()
+    assert ("gradients_kept" in told(monitor)) is not zeroed
+
+
 def accumulated(seed: int, parts: int, *, divided: bool) -> Monitor:
     model = network(seed)
     optimizer = SGD(model.parameters(), 0.01)

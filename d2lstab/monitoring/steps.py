@@ -36,7 +36,7 @@ class StepRecorder(Recorder):
         self.held = 0  # bytes of it
         self.pass_of: list[int] = []  # of each entry of the tape
         self.answers: list[tuple[Tensor, Tensor, Tensor]] = []  # of each backward pass
-        self.earlier: list[Tensor] = []  # whether gradients were there before
+        self.earlier: list[Tensor] = []  # of each parameter, whether gradients were there before every pass
         self.looks: dict[str, list[tuple[Tensor, Tensor]]] = {}  # of attention, by label, one for each pass
         self.attending: dict[str, int] = {}
         self.wanted = False  # whether this pass is one of training
@@ -154,11 +154,16 @@ class StepRecorder(Recorder):
             self.answers.append(look_at_answer(gradient))
 
     def _look_before(self, parameter: nn.Parameter, seen: list, gradient: Tensor) -> None:
-        """Called before the first gradient of a step is added."""
+        """Called before each gradient of a step is added: what was set to 0 before any of them is not of earlier steps."""
+        there = local(parameter.grad)
+        held = torch.zeros((), dtype=torch.bool) if there is None else dense(there).any()
         if not seen:
-            seen.append(True)
-            there = local(parameter.grad)
-            self.earlier.append(torch.zeros(()) if there is None else dense(there).any())
+            seen.append(len(self.earlier))
+            self.earlier.append(held)
+        elif there is None:
+            self.earlier[seen[0]] = held
+        else:
+            self.earlier[seen[0]] = self.earlier[seen[0]].to(held.device) & held
 
     def _look_away(self) -> None:
         if self.seeing:
