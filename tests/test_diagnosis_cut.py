@@ -7,6 +7,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from d2lstab import diagnose
 from d2lstab.diagnosis.evidence import NOT_MEASURED
@@ -114,3 +115,36 @@ def test_what_is_not_meant_to_have_one_is_no_fault(name, seed):
 
 def test_a_stack_of_zeros_is_not_cut_off():
     assert "exactly 0 or missing" not in repr(told(fresh(lambda: zeros(Between(torch.relu)))))
+
+
+class Adapters(nn.Module):
+    """Frozen layers with a product of narrow ones beside each, the second of which starts at 0, and checkpoints."""
+
+    def __init__(self, *, reentrant: bool):
+        super().__init__()
+        self.reentrant = reentrant
+        self.bases = nn.ModuleList(nn.Linear(64, 64).requires_grad_(False) for _ in range(3))
+        self.downs = nn.ModuleList(nn.Linear(64, 4, bias=False) for _ in range(3))
+        self.ups = nn.ModuleList(nn.Linear(4, 64, bias=False) for _ in range(3))
+        self.head = nn.Linear(64, 10)
+        for up in self.ups:
+            nn.init.zeros_(up.weight)
+
+    def forward(self, x):
+        for base, down, up in zip(self.bases, self.downs, self.ups):
+            block = lambda h, base=base, down=down, up=up: torch.tanh(base(h) + up(down(h)))
+            x = checkpoint(block, x, use_reentrant=self.reentrant)
+        return self.head(x)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True")
+@pytest.mark.parametrize(
+    ("reentrant", "leaf", "faults"), [(True, False, ["untrained"]), (True, True, []), (False, False, [])]
+)
+def test_a_look_brings_no_gradient_through_a_checkpoint_that_training_does_not(reentrant, leaf, faults):
+    """Inputs of diagnose's own that require a gradient would mend what is asked about; the user's own do."""
+    model = fresh(lambda: Adapters(reentrant=reentrant))
+    with patch.object(module, "trainability", lambda *_: NOT_MEASURED):
+        found = diagnose(model, X.clone().requires_grad_(leaf), Y).findings
+    assert [each.fault for each in found] == faults
+    assert all("checkpoint" in each.remedy for each in found)

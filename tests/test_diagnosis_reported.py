@@ -108,6 +108,39 @@ def test_zeros_behind_zeros_come_to_life_one_step_after_the_other():
     assert told(fresh(Gated)) == []
 
 
+def over_one_class(o, t):
+    share = o / o.sum(1, keepdim=True)
+    return -(t * share.clamp(1e-7, 1 - 1e-7).log()).mean()
+
+
+def over_too_many(o, t):
+    return ((o - t).half().square() / torch.tensor(7e4, dtype=torch.float16)).sum()
+
+
+@pytest.mark.parametrize("loss", [over_one_class, over_too_many])
+def test_a_loss_that_is_the_same_for_all_answers_is_named(loss):
+    model = fresh(lambda: nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 1), nn.Sigmoid()))
+    assert told(model, targets=BINARY, loss=loss)[0] == "untrained"
+    assert told(model, targets=BINARY, loss=F.binary_cross_entropy) == []
+
+
+class Bounded(nn.Module):
+    """Answers between -1 and 1, or between -2 and 2."""
+
+    def __init__(self, size: float):
+        super().__init__()
+        self.body, self.size = nn.Linear(64, 1), size
+
+    def forward(self, x):
+        h = torch.tanh(self.body(x))
+        return h if self.size == 1 else h * self.size
+
+
+@pytest.mark.parametrize(("size", "faults"), [(1.0, ["target_scale"]), (2.0, [])])
+def test_what_is_multiplied_after_an_activation_reaches_further(size, faults):
+    assert told(fresh(lambda: Bounded(size)), targets=1.9 * torch.tanh(X[:, :1]), loss=F.mse_loss) == faults
+
+
 # All with all
 
 
@@ -117,6 +150,32 @@ def test_a_column_of_outputs_against_a_row_of_targets_is_named(loss):
     assert told(fresh(single), targets=X[:, 20], loss=loss)[0] == "target_shape"
     assert told(fresh(single), targets=X[:, 20], loss=lambda o, t: loss(o.squeeze(1), t)) == []
     assert told(fresh(single), targets=X[:, 20:21], loss=loss) == []
+
+
+class Twins(nn.Module):
+    """One body for both of a pair."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+
+    def forward(self, a, b):
+        return self.body(a), self.body(b)
+
+
+@pytest.mark.parametrize("keepdim", [True, False])
+def test_distances_of_pairs_against_a_column_of_labels_are_named(keepdim):
+    def contrastive(o, t):
+        distance = F.pairwise_distance(*o, keepdim=keepdim)
+        return ((1 - t) * distance**2 + t * (2 - distance).clamp(min=0) ** 2).mean()
+
+    found = told(fresh(Twins), (X, X.roll(1, 0)), BINARY, contrastive)
+    assert found == ([] if keepdim else ["target_shape"])
+
+
+def test_a_loss_that_asks_for_no_targets_compares_nothing():
+    spread = lambda o, _: (o.std(0) - 1).square().mean() + o.mean(0).square().mean()
+    assert told(network(depth=3), targets=BINARY, loss=spread) == []
 
 
 def test_classes_are_not_compared_with_all_outputs():
@@ -280,6 +339,32 @@ def test_a_softmax_is_over_classes(axis, faults):
     assert told(fresh(lambda: Over(axis)), SEQUENCES, targets, loss) == faults
 
 
+def test_letters_of_another_number_than_frames_do_not_say_where_the_classes_are():
+    letters = torch.arange(64).view(16, 4) % 6 + 1
+    lengths = torch.full((16,), 12), torch.full((16,), 4)
+    loss = lambda o, t: F.ctc_loss(o.transpose(0, 1), t, *lengths)
+    assert told(fresh(lambda: Over(2)), SEQUENCES, letters, loss) == []
+
+
+@pytest.mark.parametrize(("targets", "faults"), [(BINARY.expand(64, 10), ["squashed_twice"]), (Y, [])])
+def test_logarithms_of_probabilities_are_no_logits_of_a_sigmoid_but_of_a_softmax(targets, faults):
+    model = nn.Sequential(*network(depth=2).children(), nn.LogSoftmax(1))
+    loss = F.binary_cross_entropy_with_logits if faults else F.cross_entropy
+    assert told(model, targets=targets, loss=loss) == faults
+
+
+def test_a_graph_may_be_known_to_the_code_alone():
+    near = (normal(64, 64, generator=seeded(0)) > 1.5).float() + torch.eye(64)
+    near /= near.sum(1, keepdim=True)
+
+    class Neighbours(nn.Linear):
+        def forward(self, x):
+            return near @ super().forward(x)
+
+    make = lambda: nn.Sequential(Neighbours(64, 32), nn.ReLU(), Neighbours(32, 10))
+    assert told(fresh(make)) == []
+
+
 # Two modes
 
 
@@ -347,6 +432,15 @@ def test_what_the_loss_weighs_counts_and_not_how_often_it_comes():
     assert told(network(depth=3), targets=ignored) == []
     padded = torch.where(torch.arange(64) < 60, 0, Y)
     assert told(network(depth=3), targets=padded, loss=lambda o, t: F.cross_entropy(o, t, ignore_index=0)) == []
+
+
+@pytest.mark.parametrize(("number", "faults"), [(1, ["imbalanced"]), (8, [])])
+def test_masks_are_answers_in_each_pixel(number, faults):
+    masks = torch.zeros(64, 1, 8, 8)
+    masks[..., :number] = torch.tensor([1.0] + 7 * [0.0])[:, None] if number == 1 else 1.0
+    masks[..., 4:] = 0.0
+    model = fresh(lambda: nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1)))  # fmt: skip
+    assert told(model, targets=masks, loss=F.binary_cross_entropy_with_logits) == faults
 
 
 def test_one_number_for_nearly_all_is_named_too():

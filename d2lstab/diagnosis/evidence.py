@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from functools import cached_property, partial
+from inspect import getclosurevars, isfunction
 from math import inf, isfinite, isnan, nan, prod, sqrt
 from typing import Any
 
@@ -95,9 +96,11 @@ class Evidence(Measurements):
 
     @cached_property
     def is_graph(self) -> bool:
-        """Whether a matrix of samples by samples, or a list of edges, comes with the inputs or is kept in the model."""
+        """Whether a matrix of samples by samples, or a list of edges, comes with the inputs, or is what the model refers to."""
         subject, batch = self.subject, self.subject.batch
         kept: list[Any] = [each for module in subject.model.modules() for each in vars(module).values()]
+        for kind in {type(module) for module in subject.model.modules()}:
+            kept += _referred_to(kind.forward)
         given = tensors_in((subject.inputs, subject.keywords))
         if len(given) > 1:  # a single one holds the samples' features, whose number may be theirs by chance
             kept += given
@@ -126,9 +129,9 @@ class Evidence(Measurements):
 
     @cached_property
     def input(self) -> Tensor | None:
-        """The first floating input."""
+        """The first floating input, cut from its graph."""
         found = tensors_in((self.subject.inputs, self.subject.keywords))
-        return next((each for each in found if each.is_floating_point()), None)
+        return next((each.detach() for each in found if each.is_floating_point()), None)
 
     @property
     def samples(self) -> int | None:
@@ -175,9 +178,14 @@ class Evidence(Measurements):
         gradients = self.look.gradients.items()
         return {name for name, gradient in gradients if gradient is None or not gradient.any()}
 
+    @cached_property
+    def unreached(self) -> set[str]:
+        """The names of trained weights that the loss does not depend on by its graph."""
+        return {name for name, gradient in self.look.gradients.items() if gradient is None}
+
     def forget_gradients(self) -> None:
         """Frees the gradients, after all that is learnt from them: they are as large as the model."""
-        _ = self.look, self.copied, self.untouched
+        _ = self.look, self.copied, self.untouched, self.unreached
         self.first.gradients.clear()
         self.look.gradients.clear()
 
@@ -225,6 +233,14 @@ def _step(subject: Subject, look: Look) -> None:
         size = max(float(norm(parameter)) / sqrt(parameter.numel()), usual)
         direction = gradient / gradient.abs().max()  # its square would underflow
         parameter.sub_(direction * (0.1 * size * sqrt(direction.numel()) / norm(direction)).to(parameter.dtype))
+
+
+def _referred_to(function: Any) -> list[Tensor]:
+    """The tensors of outer functions and of its module that a function names, as code in a notebook does."""
+    if not isfunction(function):
+        return []
+    found = getclosurevars(function)
+    return [each for each in (*found.nonlocals.values(), *found.globals.values()) if isinstance(each, Tensor)]
 
 
 def are_copies(tensor: Tensor) -> bool:

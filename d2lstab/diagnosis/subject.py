@@ -198,6 +198,8 @@ def fresh_inputs(subject: Subject) -> tuple[list[Tensor], tuple[Any, ...], dict[
         made = tensor.detach().clone()
         if not made.is_floating_point() or subject.own_leaves:
             return made
+        if subject.whole_backward and not tensor.requires_grad:
+            return made  # with a gradient of its own, it would let others through a reentrant checkpoint
         leaves.append(made.requires_grad_())
         return made.clone()  # a leaf could not be overwritten
 

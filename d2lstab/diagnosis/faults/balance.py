@@ -54,6 +54,8 @@ def _answers(evidence: Evidence) -> tuple[Tensor, Tensor] | None:
         if output.shape == targets.shape and targets.dim() == 2 and targets.shape[1] > 1:
             one_hot = bool(((targets == 0) | (targets == 1)).all()) and bool((targets.sum(1) == 1).all())
             targets = targets.argmax(1) if one_hot else None
+        elif output.shape == targets.shape and targets.dim() > 2:  # masks
+            targets = targets if bool(((targets == 0) | (targets == 1)).all()) else None
         elif targets.numel() != len(targets) if targets.dim() else True:
             targets = None
     if targets is None or not output.numel():

@@ -40,8 +40,9 @@ def _over_samples(output: Tensor, targets: Tensor, evidence: Evidence) -> Findin
     if len(ones) != 1 or targets.is_floating_point() or targets.dim() != output.dim() - 1:
         return None
     (axis,) = ones
-    rest = [size for place, size in enumerate(output.shape) if place != axis]
-    if axis and (list(targets.shape) == rest or output.shape[axis] == 1):
+    fitting = [k for k in range(output.dim()) if list(targets.shape) == [*output.shape[:k], *output.shape[k + 1 :]]]
+    # Targets that fit no axis, such as the letters of a CTC loss, do not say where the classes are.
+    if axis and (axis in fitting or not fitting or output.shape[axis] == 1):
         return None
     what = "the samples of a batch" if axis == 0 else f"axis {axis}, on which are positions"
     return Finding(

@@ -1,5 +1,6 @@
 """Outputs and targets of different shapes, which a loss stretches over each other."""
 
+from dataclasses import replace
 from math import isfinite
 
 import torch
@@ -18,9 +19,14 @@ def target_shape(evidence: Evidence) -> Finding | None:
     output, targets = evidence.first.output, evidence.subject.targets
     if output is None or not isinstance(targets, Tensor) or targets.shape == output.shape:
         return None
-    if targets.numel() != output.numel() or targets.dim() == 0 or len(targets) < 3:
+    if targets.dim() == 0 or output.dim() == 0 or len(targets) < 3 or len(output) != len(targets):
+        return None
+    # Answers may be compared first, pairs of embeddings by their distance, and their number be that of the targets then.
+    if targets.numel() not in (output.numel(), len(targets)):
         return None
     if all(torch.equal(targets, targets.roll(shift, 0)) for shift in (1, 2)) or not _pairs_nothing(evidence):
+        return None
+    if targets.numel() != output.numel() and not _asks_targets(evidence, targets):
         return None
     shapes = f"outputs have shape {tuple(output.shape)}, targets {tuple(targets.shape)}"
     return Finding(
@@ -36,12 +42,24 @@ def target_shape(evidence: Evidence) -> Finding | None:
 
 def _pairs_nothing(evidence: Evidence) -> bool:
     """Whether the loss of any answers stays what it is when they change places."""
-    generator = seeded(0)
 
-    def answers(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=generator.manual_seed(0), device="cpu").to(like)
+    def loss(shift: int) -> float:
+        generator = seeded(0)  # of one stream for all outputs: equal ones would have no distance
 
-    losses = [
-        level(evidence.subject, evidence.first.outputs, lambda each, k=k: answers(each).roll(k, 0)) for k in (0, 1, 2)
-    ]
+        def answers(like: Tensor) -> Tensor:
+            return torch.randn(like.shape, generator=generator, device="cpu").to(like).roll(shift, 0)
+
+        return level(evidence.subject, evidence.first.outputs, answers)
+
+    losses = [loss(shift) for shift in (0, 1, 2)]
     return all(map(isfinite, losses)) and max(losses) - min(losses) <= _SAME * abs(losses[0])
+
+
+def _asks_targets(evidence: Evidence, targets: Tensor) -> bool:
+    """Whether the loss is another one for other targets."""
+    subject = evidence.subject
+    found = [
+        level(replace(subject, targets=each), evidence.first.outputs, Tensor.clone)
+        for each in (targets, torch.zeros_like(targets), torch.ones_like(targets))
+    ]
+    return all(map(isfinite, found)) and max(found) - min(found) > _SAME * abs(found[0])

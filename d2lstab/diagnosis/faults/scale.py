@@ -19,6 +19,8 @@ _BOUNDED = {
     "ReLU": (0.0, float("inf")),
     "ReLU6": (0.0, 6.0),
 }
+_ANYWHERE = (-float("inf"), float("inf"))
+_ARITHMETIC = ("Mul", "Div", "Add", "Sub", "Neg", "Addcmul")  # the operations that made an output
 
 _HOPELESS = 500  # a first loss so many times that of a constant answer is rarely recovered from
 
@@ -34,11 +36,9 @@ def target_scale(evidence: Evidence) -> Finding | None:
     ):
         return None
     last, remedy = evidence.rows[-1], "train on (targets - targets.mean()) / targets.std()"
-    low, high = (
-        _BOUNDED.get(last.kind, (-float("inf"), float("inf")))
-        if last.shape == tuple(output.shape)
-        else (-float("inf"), float("inf"))
-    )
+    # What is multiplied or shifted after an activation goes beyond its range.
+    bounded = last.shape == tuple(output.shape) and not evidence.first.maker.startswith(_ARITHMETIC)
+    low, high = _BOUNDED.get(last.kind, _ANYWHERE) if bounded else _ANYWHERE
     beyond = float(((targets < low - 1e-6) | (targets > high + 1e-6)).double().mean())
     if beyond > 0.05:
         return Finding(

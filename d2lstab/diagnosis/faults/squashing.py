@@ -27,6 +27,15 @@ def squashed_twice(evidence: Evidence) -> Finding | None:
     if kind == "softmax" and output.dim() > 1 and output.shape[-1] == 1 and bool((output == 1).all()):
         return _finding(evidence, "a softmax over one unit is 1 whatever it is given; an answer that varies is expected", nan,
                         "nn.Sigmoid for one unit, or nn.BCEWithLogitsLoss without any", "fault")  # fmt: skip
+    if evidence.first.maker.startswith("LogSoftmax") and _saturates(evidence):
+        return _finding(
+            evidence,
+            "outputs are logarithms of probabilities, which are 0 at most, and the loss squashes each of them by itself: no "
+            "answer is ever more than 1/2; logits are expected",
+            nan,
+            "drop the log_softmax at the end: nn.BCEWithLogitsLoss takes logits",
+            "fault",
+        )
     if not kind or evidence.subject.targets is None:
         return None
     if not any(_shifts(evidence, axis) for axis in _axes(output, kind)) and not (

@@ -1,12 +1,14 @@
 """Parameters that the loss depends on, and that nothing will change."""
 
 from collections.abc import Mapping
+from math import isfinite
 
 import torch
 from torch import Tensor
 
 from ...randomness import seeded
 from ...recording.statistics import norm
+from ..answers import level
 from ..evidence import Evidence
 from ..expectation import LAYERS
 from ..findings import Finding
@@ -16,8 +18,8 @@ _CHANGE, _LEAST = 0.3, 1e-5  # of the weights, and of the loss
 
 
 def untrained(evidence: Evidence) -> Finding | None:
-    """Trained tensors that the optimizer or the model does not hold, or that are zeros which keep each other there."""
-    return _held_by_none(evidence) or _unregistered(evidence) or _zeros(evidence)
+    """Trained tensors that optimizer or model does not hold, zeros that keep each other there, a loss that hears nothing."""
+    return _held_by_none(evidence) or _unregistered(evidence) or _zeros(evidence) or _unheard(evidence)
 
 
 def cut_off(evidence: Evidence) -> Finding | None:
@@ -30,7 +32,9 @@ def cut_off(evidence: Evidence) -> Finding | None:
     }
     if not layers:
         return None
-    change = _change_of_loss(evidence, {weight: _CHANGE * _size(weight) for weight in layers.values()})
+    change = _change_of_loss(
+        evidence, {weight: _CHANGE * (_size(weight) or _usual(weight)) for weight in layers.values()}
+    )
     if not change > _LEAST:
         return None
     first = called[next(iter(layers))]
@@ -107,10 +111,11 @@ def _unregistered(evidence: Evidence) -> Finding | None:
 def _zeros(evidence: Evidence) -> Finding | None:
     """Parameters that are 0 and have no gradient, because what they are multiplied with is 0 for the same reason."""
     named = dict(evidence.subject.model.named_parameters())
-    zeros = {name: named[name] for name in evidence.untouched if named[name].dim() > 1 and not named[name].any()}
+    waiting = evidence.untouched - evidence.unreached
+    zeros = {name: named[name] for name in waiting if named[name].dim() > 1 and not named[name].any()}
     if len(zeros) < 2:
         return None
-    change = _change_of_loss(evidence, {each: 0.3 / max(1, each[0].numel()) ** 0.5 for each in zeros.values()})
+    change = _change_of_loss(evidence, {each: _CHANGE * _usual(each) for each in zeros.values()})
     if not change > _LEAST:
         return None
     first, *_, last = sorted(zeros, key=list(named).index)
@@ -123,6 +128,39 @@ def _zeros(evidence: Evidence) -> Finding | None:
         len(zeros),
         0,
     )
+
+
+def _unheard(evidence: Evidence) -> Finding | None:
+    """A loss without any gradient, which is the same for whatever is answered."""
+    subject = evidence.subject
+    if len(evidence.untouched) < sum(each.requires_grad for each in subject.originals):
+        return None
+
+    def loss(size: float) -> float:
+        generator = seeded(0)
+
+        def answers(like: Tensor) -> Tensor:
+            return (torch.randn(like.shape, generator=generator, device="cpu") * size).to(like)
+
+        return level(subject, evidence.first.outputs, answers)
+
+    found = [evidence.first.loss, *(loss(size) for size in (0.3, 1.0, 3.0))]
+    if not all(map(isfinite, found)) or max(found) - min(found) > _LEAST * abs(found[0]):
+        return None
+    return Finding(
+        "untrained",
+        "",
+        f"the loss is {found[0]:.3g} whatever is answered, and all gradients are exactly 0; a loss is expected to tell right "
+        "answers from wrong ones",
+        "one unit takes a binary cross-entropy, over a single class it is 0; in float16 a sum or a count beyond 65,504 is "
+        "infinite, and what is divided by it 0",
+        0.0,
+    )
+
+
+def _usual(weight: Tensor) -> float:
+    """The size of what such a weight is drawn from, by its fan-in."""
+    return max(1, weight[0].numel()) ** -0.5
 
 
 def _size(weight: Tensor) -> float:
