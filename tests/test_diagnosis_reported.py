@@ -141,6 +141,13 @@ def test_what_is_multiplied_after_an_activation_reaches_further(size, faults):
     assert told(fresh(lambda: Bounded(size)), targets=1.9 * torch.tanh(X[:, :1]), loss=F.mse_loss) == faults
 
 
+def test_a_batch_without_a_label_has_no_loss_and_no_fault():
+    def of_labelled(o, t):
+        return F.cross_entropy(o, t, ignore_index=-100, reduction="sum") / (t != -100).sum().clamp(min=1)
+
+    assert told(network(depth=3), targets=torch.full_like(Y, -100), loss=of_labelled) == []
+
+
 # All with all
 
 

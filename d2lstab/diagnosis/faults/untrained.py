@@ -1,6 +1,7 @@
 """Parameters that the loss depends on, and that nothing will change."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isfinite
 
 import torch
@@ -13,6 +14,7 @@ from ..evidence import Evidence
 from ..expectation import LAYERS
 from ..findings import Finding
 from ..look import loss_now, strangers_now
+from ..subject import Subject
 
 _CHANGE, _LEAST = 0.3, 1e-5  # of the weights, and of the loss
 
@@ -131,10 +133,31 @@ def _zeros(evidence: Evidence) -> Finding | None:
 
 
 def _unheard(evidence: Evidence) -> Finding | None:
-    """A loss without any gradient, which is the same for whatever is answered."""
+    """A loss without any gradient, which is the same for whatever is answered, to these targets and to others."""
     subject = evidence.subject
     if len(evidence.untouched) < sum(each.requires_grad for each in subject.originals):
         return None
+
+    # Targets that are all to be ignored have such a loss, and rightly.
+    targets = subject.targets
+    others = [torch.zeros_like(targets), torch.ones_like(targets)] if isinstance(targets, Tensor) else []
+    if not all(
+        _answers_weigh_nothing(replace(subject, targets=each), evidence.first.outputs) for each in (targets, *others)
+    ):
+        return None
+    return Finding(
+        "untrained",
+        "",
+        f"the loss is {evidence.first.loss:.3g} whatever is answered, and all gradients are exactly 0; a loss is expected to tell right "
+        "answers from wrong ones",
+        "one unit takes a binary cross-entropy, over a single class it is 0; in float16 a sum or a count beyond 65,504 is "
+        "infinite, and what is divided by it 0",
+        0.0,
+    )
+
+
+def _answers_weigh_nothing(subject: Subject, outputs: object) -> bool:
+    """Whether the loss of random answers of several sizes is one and the same."""
 
     def loss(size: float) -> float:
         generator = seeded(0)
@@ -142,20 +165,10 @@ def _unheard(evidence: Evidence) -> Finding | None:
         def answers(like: Tensor) -> Tensor:
             return (torch.randn(like.shape, generator=generator, device="cpu") * size).to(like)
 
-        return level(subject, evidence.first.outputs, answers)
+        return level(subject, outputs, answers)
 
-    found = [evidence.first.loss, *(loss(size) for size in (0.3, 1.0, 3.0))]
-    if not all(map(isfinite, found)) or max(found) - min(found) > _LEAST * abs(found[0]):
-        return None
-    return Finding(
-        "untrained",
-        "",
-        f"the loss is {found[0]:.3g} whatever is answered, and all gradients are exactly 0; a loss is expected to tell right "
-        "answers from wrong ones",
-        "one unit takes a binary cross-entropy, over a single class it is 0; in float16 a sum or a count beyond 65,504 is "
-        "infinite, and what is divided by it 0",
-        0.0,
-    )
+    found = [loss(size) for size in (0.3, 1.0, 3.0)]
+    return all(map(isfinite, found)) and max(found) - min(found) <= _LEAST * abs(found[0])
 
 
 def _usual(weight: Tensor) -> float:
