@@ -264,16 +264,42 @@ def test_what_a_network_knows_by_heart_it_has_not_learnt():
 def test_large_parameters_are_sampled_without_losing_directions():
     x = torch.randn(6, 400, generator=torch.Generator().manual_seed(0))
     layer = nn.Linear(400, 400)
-    exact = independent_directions(x.double() @ x.double().T)
-    sampled = independent_directions(tangent_kernel(layer(x), list(layer.parameters()), samples=6))
+    wanted = torch.eye(6)
+    exact = independent_directions(x.double() @ x.double().T, wanted)
+    sampled = independent_directions(tangent_kernel(layer(x), list(layer.parameters()), samples=6), wanted)
     assert sampled == pytest.approx(exact, abs=0.1)
 
 
-def test_directions_are_one_for_a_kernel_of_independent_samples_and_zero_for_a_line():
+def test_directions_are_one_for_a_kernel_of_independent_samples_and_least_for_a_line():
+    line, wanted = torch.arange(6.0, dtype=torch.float64), torch.eye(6)
+    assert independent_directions(torch.eye(6, dtype=torch.float64), wanted) == pytest.approx(1)
+    assert independent_directions(torch.outer(line, line), wanted) == pytest.approx(1e-6 ** (4 / 5), rel=1e-6)
+    assert independent_directions(torch.full((6, 6), math.inf), wanted) == 0
+    assert independent_directions(torch.ones(6, 6), wanted) == 0
+
+
+def test_samples_need_to_move_apart_only_where_their_answers_are_to_go():
     line = torch.arange(6.0, dtype=torch.float64)
-    assert independent_directions(torch.eye(6, dtype=torch.float64)) == pytest.approx(1)
-    assert independent_directions(torch.outer(line, line)) == pytest.approx(0, abs=1e-12)
-    assert independent_directions(torch.full((6, 6), math.inf)) == independent_directions(torch.ones(6, 6)) == 0
+    kernel = torch.outer(line, line)
+    across = torch.tensor([1.0, -1, 0, 0, -1, 1])
+    assert independent_directions(kernel, line) == independent_directions(kernel, 5 - 3 * line) == pytest.approx(1)
+    assert independent_directions(kernel, across) == pytest.approx(1e-6, rel=1e-3)
+    half = line.sub(2.5) / line.sub(2.5).norm() + across / across.norm()
+    assert independent_directions(kernel, half) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("wanted", [torch.zeros(6), torch.full((6, 2), math.nan)])
+def test_where_nothing_in_particular_is_wanted_all_directions_count_alike(wanted):
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).double()
+    every = independent_directions(x @ x.T, torch.eye(6))
+    assert independent_directions(x @ x.T, wanted) == pytest.approx(every)
+
+
+def test_a_squared_error_wants_answers_to_go_where_the_targets_are():
+    y = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    tried = rehearsal(nn.Linear(64, 3), DIGITS[:8], y, None)
+    wanted = -tried.wanted(tried.outputs(*tried.numbers()))
+    torch.testing.assert_close((wanted - wanted.mean(0)) * y.numel() / 2, y - y.mean(0))
 
 
 def test_the_picture_shows_both_optimizers():

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from math import exp, inf, log10, nan
 from typing import Any
@@ -193,13 +193,11 @@ def _quantities(
     try:
         outputs = few.outputs(*outcome.numbers)
     except Exception:  # noqa: BLE001  a graph's nodes, say, are no samples that could be left out
-        few, outputs = replace(tried, samples=min(samples, tried.samples)), tried.outputs(*outcome.numbers)
-    made = [each for each in tensors_in(outputs) if each.requires_grad and each.dim()]
-    if not made or len(made[0]) < few.samples:
-        raise Unmeasurable("no output has an entry for each sample")
-    output = made[0]
-    kernel = tangent_kernel(output, list(outcome.numbers[0].values()), samples=few.samples)
-    directions = _within("directions", _decades(independent_directions(kernel)))
+        few, outputs = tried, tried.outputs(*outcome.numbers)
+    wanted = few.wanted(outputs)[:samples]
+    output = next(each for each in tensors_in(outputs) if each.requires_grad and each.dim())
+    kernel = tangent_kernel(output, list(outcome.numbers[0].values()), samples=len(wanted))
+    directions = _within("directions", _decades(independent_directions(kernel, wanted)))
     return {"learnt": learnt, "excess": excess, "directions": directions}, outcome.rate
 
 

@@ -86,6 +86,25 @@ class Rehearsal:
 
         return each_tensor(rolled, self.targets)
 
+    def alike(self, outputs: Any) -> Any:
+        """The outputs, every sample's replaced by their mean."""
+
+        def mean(each: Tensor) -> Tensor:
+            varies = each.dim() and len(each) == self.samples and each.is_floating_point()
+            return each.mean(0, keepdim=True).expand_as(each) if varies else each
+
+        return each_tensor(mean, outputs)
+
+    def wanted(self, outputs: Any) -> Tensor:
+        """Where the loss moves each sample's answer once all answers are alike: like the first output that can learn."""
+        answers = [each for each in tensors_in(outputs) if each.requires_grad and each.dim()]
+        if not answers or len(answers[0]) < self.samples:
+            raise Unmeasurable("no output has an entry for each sample")
+        alike = each_tensor(lambda each: each.detach().clone().requires_grad_(each.requires_grad), self.alike(outputs))
+        first = next(each for each in tensors_in(alike) if each.requires_grad and each.dim())
+        slope = torch.autograd.grad(self.loss(alike, self.targets), first, allow_unused=True)[0]
+        return torch.zeros_like(first) if slope is None else slope
+
     def distinguishes(self) -> bool:
         """Whether the targets change when samples are exchanged."""
         pairs = zip(tensors_in(self.targets), tensors_in(self.exchanged(1)))
@@ -193,12 +212,8 @@ def _excess(tried: Rehearsal, numbers: tuple[_Numbers, _Numbers]) -> float:
     right = float(tried.loss(outputs, tried.targets))
     if not isfinite(right):
         return -inf
-
-    def mean(each: Tensor) -> Tensor:
-        varies = each.dim() and len(each) == tried.samples and each.is_floating_point()
-        return each.mean(0, keepdim=True).expand_as(each) if varies else each
-
-    levels = [float(tried.loss(each_tensor(f, outputs), tried.targets)) for f in (uninformed, mean)]
+    constants = [each_tensor(uninformed, outputs), tried.alike(outputs)]
+    levels = [float(tried.loss(constant, tried.targets)) for constant in constants]
     level = min(filter(isfinite, levels), default=nan)
     return log10(level / right) if level > 0 and right > 0 else float(right < level) - float(right > level)
 

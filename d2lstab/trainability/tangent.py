@@ -7,6 +7,7 @@ from ..randomness import seeded
 from ..recording.statistics import dense
 
 _KEPT = 2**16  # entries of one parameter; of larger ones so many are drawn, enough for a few samples' inner products
+_LEAST = 1e-6  # of the largest eigenvalue; beyond, rounding errors speak
 
 
 def tangent_kernel(outputs: Tensor, parameters: list[Tensor], *, samples: int) -> Tensor:
@@ -35,13 +36,25 @@ def tangent_kernel(outputs: Tensor, parameters: list[Tensor], *, samples: int) -
     return kernel
 
 
-def independent_directions(kernel: Tensor) -> float:
-    """The middle eigenvalue of the centred kernel over its largest: 0 where samples can only move apart along a line."""
+def independent_directions(kernel: Tensor, wanted: Tensor) -> float:
+    """How readily samples move apart in the ways that are wanted: 1 if as readily as in any way, 0 if not at all.
+
+    kernel: (samples, samples). wanted: (samples, ...), where each sample's answer is to go. It is the geometric mean of
+    the eigenvalues of the centred kernel over its largest, each as often as its direction has a share in what is wanted;
+    an eigenvalue counts as at least a millionth.
+    """
     if not kernel.isfinite().all():
         return 0.0
     centred = kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
-    values = torch.linalg.eigvalsh(centred)[1:].clamp(min=0)  # one is 0: it is the mean
-    return float(values[len(values) // 2] / values[-1]) if len(values) and values[-1] > 0 else 0.0
+    values, directions = torch.linalg.eigh(centred)
+    if not values[-1] > 0:
+        return 0.0
+    wanted = wanted.detach().flatten(1).cpu().double() if wanted.dim() > 1 else wanted.detach().cpu().double()[:, None]
+    shares = (directions.T @ (wanted - wanted.mean(0))).square().sum(1)
+    if not (shares.sum() > 0 and shares.isfinite().all()):
+        shares = (torch.arange(len(values)) > 0).double()  # nothing in particular is wanted; one direction is the mean
+    logs = (values / values[-1]).clamp(min=_LEAST).log()
+    return float((shares * logs).sum().div(shares.sum()).exp())
 
 
 def _gradients(scalar: Tensor, parameters: list[Tensor]) -> list[Tensor]:
