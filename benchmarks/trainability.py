@@ -2,9 +2,10 @@
 
     python -m benchmarks.trainability
 
-For each plan (small and large networks): area under the curve and balanced accuracy on the 150 labelled networks with
-the constants as they are, and with constants found without the family, or the depths, that is scored. Then how the
-verdict of `diagnose` agrees with the labels, and the cost on ResNet-50, in plain steps.
+For each plan (small and large networks): area under the curve and balanced accuracy on the 150 labelled networks that read
+digits and on those of experiments/tasks.py, with the constants as they are, and with constants found without the family
+or task that is scored. Then how the verdict of `diagnose` agrees with the labels of the 150, and the cost on ResNet-50, in
+plain steps.
 """
 
 from collections import Counter
@@ -18,44 +19,14 @@ from torch.nn import functional as F
 
 from d2lstab import diagnose
 from d2lstab.trainability import forecast as subject
+from experiments.forecasts import DIGITS, QUANTITIES, ROWS, fitted, labels, left_out, setting
 from tests.labelled_networks import configurations, network, samples
 
-QUANTITIES = ("learnt", "excess", "directions")
 
-
-def looks(plan) -> list[tuple[dict, object]]:
-    """Every labelled network's configuration, with what one look under this plan says."""
+def looks(plan) -> dict[str, subject.Trainability]:
+    """What one look under this plan says of every network whose training is known, by name."""
     with patch.object(subject, "_PLANS", (plan,)):
-        return [
-            (config, subject.trainability(network(config), *samples(config), F.cross_entropy))
-            for config in configurations()
-        ]
-
-
-def fitted(quantities: Tensor, labels: Tensor, ridge: float = 1.0) -> Tensor:
-    """Weights and offset of the logistic regression that the constants come from: both labels weigh the same."""
-    mean, spread = quantities.mean(0), quantities.std(0)
-    rows = torch.cat([(quantities - mean) / spread, torch.ones(len(labels), 1, dtype=quantities.dtype)], 1)
-    weight = torch.where(labels == 1, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
-    penalty = ridge * torch.eye(rows.shape[1], dtype=rows.dtype)
-    penalty[-1, -1] = 1e-6
-    found = torch.zeros(rows.shape[1], dtype=rows.dtype)
-    for _ in range(25):  # Newton's steps
-        p = (rows @ found).sigmoid()
-        slope = rows.T @ (weight * (p - labels)) + penalty @ found
-        found = found - torch.linalg.solve((rows.T * (weight * p * (1 - p))) @ rows + penalty, slope)
-    weights = found[:-1] / spread
-    return torch.cat([weights, (found[-1] - weights @ mean)[None]])
-
-
-def left_out(quantities: Tensor, labels: Tensor, groups: list) -> Tensor:
-    """Log-odds of each network, with constants found without its group."""
-    answers = torch.zeros_like(labels)
-    for group in set(groups):
-        inside = torch.tensor([each == group for each in groups])
-        constants = fitted(quantities[~inside], labels[~inside])
-        answers[inside] = quantities[inside] @ constants[:-1] + constants[-1]
-    return answers
+        return {name: subject.trainability(*setting(name)) for name in ROWS}
 
 
 def row(name: str, labels: Tensor, log_odds: Tensor) -> str:
@@ -67,20 +38,25 @@ def row(name: str, labels: Tensor, log_odds: Tensor) -> str:
 def table(name: str, plan) -> None:
     found = looks(plan)
     for which in ("sgd", "adam"):
-        pairs = [(config, look) for config, look in found if config[f"{which}_label"] is not None]
-        labels = torch.tensor([config[f"{which}_label"] for config, _ in pairs], dtype=torch.float64)
-        answers = torch.tensor([getattr(look, which) for _, look in pairs], dtype=torch.float64).logit()
-        quantities = torch.tensor([[look.quantities[f"{which}_{each}"] for each in QUANTITIES] for _, look in pairs])
-        family = [config["family"] for config, _ in pairs]
-        depth = ["1-5" if c["depth"] < 6 else "6-14" if c["depth"] < 15 else "15-50" for c, _ in pairs]
+        known = {each: label for each, label in labels(which).items() if label is not None and not found[each].note}
+        trains = torch.tensor(list(known.values()), dtype=torch.float64)
+        answers = torch.tensor([getattr(found[each], which) for each in known], dtype=torch.float64).logit()
+        quantities = torch.tensor(
+            [[found[each].quantities[f"{which}_{q}"] for q in QUANTITIES] for each in known], dtype=torch.float64
+        )
+        groups = [each.partition(":")[0] for each in known]
+        digits = torch.tensor([each in DIGITS for each in known])
+        without = left_out(quantities, trains, groups)
         print(f"\n{name}, {which}{'':24} networks   area   balanced accuracy")
-        print(row("all", labels, answers))
-        for kind, groups in (("family", family), ("depth", depth)):
-            print(row(f"all, constants without its {kind}", labels, left_out(quantities.double(), labels, groups)))
-            for group in sorted(set(groups)):
-                inside = torch.tensor([each == group for each in groups])
-                print(row(f"  {kind} {group}", labels[inside], answers[inside]))
-        print("constants", [round(value, 2) for value in fitted(quantities.double(), labels).tolist()])
+        for kind, part in (("digits", digits), ("other tasks", ~digits)):
+            print(row(kind, trains[part], answers[part]))
+            print(row(f"{kind}, constants without it", trains[part], without[part]))
+        only = left_out(quantities[digits], trains[digits], [each for each in groups if each.startswith("digits")])
+        print(row("digits, constants of digits only", trains[digits], only))
+        for group in sorted(set(groups)):
+            inside = torch.tensor([each == group for each in groups])
+            print(row(f"  {group}", trains[inside], answers[inside]))
+        print("constants", [round(value, 2) for value in fitted(quantities, trains).tolist()])
 
 
 def verdicts() -> None:

@@ -3,7 +3,7 @@
     python -m experiments.forecasts [NETWORK ...]
 
 The networks of `experiments.tasks`, with its labels, and the 150 of tests/labelled_networks.py, which read digits, with
-theirs: the forecasts of SGD and Adam, and the three quantities that they are a logistic curve of.
+theirs: the three quantities that a forecast is a logistic curve of, for SGD and for Adam.
 """
 
 import sys
@@ -37,23 +37,19 @@ def setting(name: str) -> tuple[nn.Module, Tensor, Tensor, Callable[..., Tensor]
 
 
 def row(name: str) -> dict[str, list[float | None]]:
-    """By optimizer: the forecast, then learnt, excess and directions; None where nothing was measured."""
-    told = diagnose(*setting(name)).trainability
-    numbers = {
-        which: [getattr(told, which), *(told.quantities.get(f"{which}_{each}", nan) for each in QUANTITIES)]
-        for which in OPTIMIZERS
-    }
+    """By optimizer: learnt, excess and directions; None where nothing was measured."""
+    measured = diagnose(*setting(name)).trainability.quantities
+    numbers = {which: [measured.get(f"{which}_{each}", nan) for each in QUANTITIES] for which in OPTIMIZERS}
     return {
-        which: [round(number, 3) if isfinite(number) else None for number in each] for which, each in numbers.items()
+        which: [round(number, 3) if isfinite(number) else None for number in three] for which, three in numbers.items()
     }
 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """What was said of networks that have a label, and the label."""
+    """What was measured of networks that have a label, and the label."""
 
     names: list[str]
-    chances: Tensor  # (networks,)
     quantities: Tensor  # (networks, 3)
     trains: Tensor  # (networks,): 1 or 0
 
@@ -68,15 +64,20 @@ class Forecasts:
         return torch.tensor([name in DIGITS for name in self.names])
 
 
+def labels(which: str) -> dict[str, int | None]:
+    """Whether "sgd" or "adam" trains each network, 1 or 0; None where that is not clear."""
+    left = load("tasks")["rows"]
+    digits = {name: config[f"{which}_label"] for name, config in DIGITS.items()}
+    return {name: label(left[name][which]) for name in LEARNERS} | digits
+
+
 def forecasts(which: str) -> Forecasts:
-    """The stored forecasts for "sgd" or "adam" of all networks that were measured and have a label."""
-    rows, left = load("forecasts")["rows"], load("tasks")["rows"]
-    labels = {name: label(left[name][which]) for name in LEARNERS}
-    labels |= {name: config[f"{which}_label"] for name, config in DIGITS.items()}
-    names = [name for name in rows if labels[name] is not None and None not in rows[name][which]]
+    """What is stored for "sgd" or "adam" of all networks that were measured and have a label."""
+    rows, known = load("forecasts")["rows"], labels(which)
+    names = [name for name in rows if known[name] is not None and None not in rows[name][which]]
     numbers = torch.tensor([rows[name][which] for name in names], dtype=torch.float64)
-    trains = torch.tensor([labels[name] for name in names], dtype=torch.float64)
-    return Forecasts(names, numbers[:, 0], numbers[:, 1:], trains)
+    trains = torch.tensor([known[name] for name in names], dtype=torch.float64)
+    return Forecasts(names, numbers, trains)
 
 
 def fitted(quantities: Tensor, labels: Tensor, ridge: float = 1.0) -> Tensor:

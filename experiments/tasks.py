@@ -1,8 +1,8 @@
-"""Which networks train on tasks other than classification, and what one look says beforehand: chapter 13.
+"""Which networks train on tasks other than the classification of digits: chapter 13.
 
     python -m experiments.tasks [TASK ...]
 
-Seventeen tasks, each with networks that should train and networks that should not. Every network is trained with SGD
+Nineteen tasks, each with networks that should train and networks that should not. Every network is trained with SGD
 (momentum 0.9) and with Adam at several rates from three seeds, 300 steps each, on fresh batches; what counts is the loss
 on samples that were held out, as a share of the best constant answer's. An optimizer trains a network if it brings this
 share to `ENOUGH` or below from every seed, at that seed's best rate, and does not if it stays at `LITTLE` or above from
@@ -11,14 +11,14 @@ loss is not finite, and where a third of its steps have left more than `IDLE`.
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from math import inf, isfinite, nan
+from collections.abc import Sequence
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam
 
-from d2lstab import diagnose, seeded
+from d2lstab import seeded
 from experiments.learners import LEARNERS, Learner
 from experiments.stored import calculate
 
@@ -37,7 +37,6 @@ SETTINGS = {
     "little": LITTLE,
     "idle": IDLE,
 }
-QUANTITIES = ("learnt", "excess", "directions")
 
 
 def left(learner: Learner, which: str, rate: float, seed: int) -> float:
@@ -68,21 +67,9 @@ def best(learner: Learner, which: str, seed: int) -> float:
     return least
 
 
-def look(learner: Learner) -> dict[str, list[float | None]]:
-    """By optimizer: the forecast for the first seed's network on the first batch, then learnt, excess, directions."""
-    task, model = learner.task, learner.model(SEEDS[0])
-    told = diagnose(model, *task.first_batch(BATCH), task.loss).trainability
-    return {
-        which: [_rounded(getattr(told, which)), *(_rounded(told.quantities.get(f"{which}_{q}", nan)) for q in QUANTITIES)]
-        for which in RATES
-    }
-
-
-def row(name: str) -> dict:
-    """What is left for each seed, by optimizer, and what one look says."""
-    learner = LEARNERS[name]
-    found = {which: [_rounded(best(learner, which, seed)) for seed in SEEDS] for which in RATES}
-    return {"left": found, "look": look(learner)}
+def row(name: str) -> dict[str, list[float | None]]:
+    """What is left at the best rate for each seed, by optimizer; None where no rate stays finite."""
+    return {which: [_rounded(best(LEARNERS[name], which, seed)) for seed in SEEDS] for which in RATES}
 
 
 def label(shares: list[float | None]) -> int | None:

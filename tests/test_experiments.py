@@ -12,9 +12,10 @@ import torch
 from d2lstab import digits, he_normal_, train
 from d2lstab.remedies import PATIENTS, REMEDIES, Patient
 from d2lstab.training import clip_by_global_norm_
-from experiments import depths, optimizers, recipe, remedies, reports
+from experiments import depths, forecasts, optimizers, recipe, remedies, reports, tasks
 from experiments.__main__ import NAMES
 from experiments.cases import CASES
+from experiments.learners import LEARNERS
 from experiments.stored import calculate, load
 
 
@@ -201,3 +202,79 @@ def test_a_case_fails_as_it_came_and_trains_when_it_is_mended(name):
     case = CASES[name]
     assert not case.run(fixed=False, seed=0).trained() >= case.fails
     assert case.run(fixed=True, seed=0).trained() > case.learns
+
+
+TASKS = {name.partition(":")[0]: learner.task for name, learner in LEARNERS.items()}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_constant_answer_has_all_of_the_loss_left_over(name):
+    """And another constant has more: what is called the best one is at least better than its neighbours."""
+    task = TASKS[name]
+    seen = task.targets if task.held_out else task.targets[: len(task.targets) * 2 // 3]
+    samples, answer = len(seen), task.constant(seen)
+    whole = LEARNERS[next(each for each in LEARNERS if each.startswith(name))].model(0)(task.inputs[:samples])
+    assert task.share(lambda x: answer.expand(len(x), *whole.shape[1:])) == pytest.approx(1, rel=1e-5)
+    least = task.loss(answer.expand_as(whole), seen)
+    for seed in range(3):
+        step = 0.1 * answer.abs().clamp(min=0.1) * torch.randn(answer.shape, generator=torch.Generator().manual_seed(seed))
+        assert task.loss((answer + step).expand_as(whole), seen) >= least * (1 - 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shares", "label"),
+    [
+        ([0.4, 0.1, 0.2], 1),
+        ([0.7, None, 12.0], 0),
+        ([0.5, 0.1, 0.2], None),
+        ([0.6, 0.9, 0.9], None),
+        ([0.1, 0.9, 0.1], None),
+    ],
+)
+def test_a_network_has_a_label_where_all_of_its_seeds_agree(shares, label):
+    assert tasks.label(shares) == label
+
+
+def test_both_labels_weigh_the_same_in_a_fitted_curve_however_many_they_are():
+    quantities = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels = (quantities.sum(1) > 0.5).double()
+    found = forecasts.fitted(quantities, labels, ridge=1e-9)
+    log_odds = quantities @ found[:-1] + found[-1]
+    assert ((log_odds > 0) == (labels == 1)).all()  # they can be told apart, so they are
+    flat = forecasts.fitted(quantities, labels, ridge=1e9)
+    assert flat == pytest.approx([0, 0, 0, 0], abs=1e-6)  # even odds, though most do not train
+
+
+def test_a_network_is_judged_without_the_labels_of_its_group():
+    quantities = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels, groups = (quantities[:, 0] > 0).double(), ["ab"[place % 2] for place in range(40)]
+    other = labels.clone()
+    other[::2] = 1 - other[::2]
+    before, after = (forecasts.left_out(quantities, each, groups) for each in (labels, other))
+    assert torch.equal(before[::2], after[::2]) and not torch.equal(before[1::2], after[1::2])
+
+
+def test_reliability_counts_the_chances_of_each_bin_and_those_that_came_true():
+    chances, trains = torch.tensor([0.1, 0.3, 0.9, 0.8, 1.0]), torch.tensor([0.0, 1, 1, 1, 0])
+    counts, means, shares = forecasts.reliability(chances, trains, torch.linspace(0, 1, 4))
+    assert counts.tolist() == [2, 0, 3]
+    torch.testing.assert_close(means[[0, 2]], torch.tensor([0.2, 0.9]))
+    torch.testing.assert_close(shares[[0, 2]], torch.tensor([0.5, 2 / 3]))
+    assert shares[1].isnan()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["one number: 3 tanh, gain 1", "digits, mlp: c001"])
+def test_what_is_stored_of_a_look_is_measured_again(name):
+    stored, again = load("forecasts")["rows"][name], forecasts.row(name)
+    for which in stored:
+        assert again[which] == pytest.approx(stored[which], abs=0.1)
+
+
+@pytest.mark.slow
+def test_a_task_is_learned_again_or_not():
+    for name in ("ratings: 3 tanh, gain 1", "kinds of nodes: 2 ReLU, torch default"):
+        stored = load("tasks")["rows"][name]
+        assert {which: tasks.label(each) for which, each in tasks.row(name).items()} == {
+            which: tasks.label(each) for which, each in stored.items()
+        }

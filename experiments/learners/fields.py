@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from d2lstab import seeded
 from experiments.learners.dense import pixels
-from experiments.learners.learner import WIDTH, Task, enter, versions
+from experiments.learners.learner import HEALTHY, WIDTH, Task, enter, versions
 
 
 def _frequencies(y: Tensor, count: int) -> Tensor:
@@ -29,7 +29,7 @@ ground = (smooth[:, 0] > -0.5).long() + (smooth[:, 0] > 0.5)
 enter(
     "segmentation",
     Task(smooth.tanh(), ground, F.cross_entropy, lambda y: _frequencies(y, 3)[:, None, None]),
-    {key: lambda version=version: version.network(_conv, 1, 3, width=12) for key, version in versions().items()},
+    {key: lambda version=version: version.network(_conv, 1, 3, width=12) for key, version in HEALTHY.items()},
 )
 
 
@@ -58,9 +58,7 @@ enter(
     "tags",
     Task(words, tags, of_tokens, lambda y: _frequencies(y, 5)),
     {
-        key: lambda version=version: nn.Sequential(
-            nn.Embedding(TOKENS, WIDTH), version.network(Neighbours, WIDTH, 5)
-        )
+        key: lambda version=version: nn.Sequential(nn.Embedding(TOKENS, WIDTH), version.network(Neighbours, WIDTH, 5))
         for key, version in versions().items()
     },
 )

@@ -28,11 +28,11 @@ class Reader(nn.Module):
 class Transformer(nn.Module):
     """Causal layers over embedded tokens and places."""
 
-    def __init__(self, depth: int, *, first: bool, fill=None):
+    def __init__(self, depth: int, *, first: bool):
         super().__init__()
         self.embed, self.place = nn.Embedding(TOKENS, WIDTH), nn.Embedding(12, WIDTH)
         one = partial(nn.TransformerEncoderLayer, WIDTH, 2, WIDTH, dropout=0.0, batch_first=True, norm_first=first)
-        self.body = nn.ModuleList(filled(one(), fill) for _ in range(depth))
+        self.body = nn.ModuleList(one() for _ in range(depth))
         self.head = nn.Linear(WIDTH, TOKENS)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,14 +44,14 @@ class Transformer(nn.Module):
 
 
 CELLS = {
-    "LSTM": dict(cell=nn.LSTM),
-    "GRU": dict(cell=nn.GRU),
-    "plain RNN": dict(cell=nn.RNN),
-    "2 GRU": dict(cell=nn.GRU, layers=2),
-    "GRU, N(0, 0.001²)": dict(cell=nn.GRU, fill=normal(0.001)),
-    "LSTM, all weights 0.1": dict(cell=nn.LSTM, fill=every(0.1)),
-    "plain RNN, gain 6": dict(cell=nn.RNN, fill=gain(6.0)),
-    "5 plain RNN, N(0, 0.01²)": dict(cell=nn.RNN, layers=5, fill=normal(0.01)),
+    "LSTM": {"cell": nn.LSTM},
+    "GRU": {"cell": nn.GRU},
+    "plain RNN": {"cell": nn.RNN},
+    "2 GRU": {"cell": nn.GRU, "layers": 2},
+    "GRU, N(0, 0.001²)": {"cell": nn.GRU, "fill": normal(0.001)},
+    "LSTM, all weights 0.1": {"cell": nn.LSTM, "fill": every(0.1)},
+    "plain RNN, gain 6": {"cell": nn.RNN, "fill": gain(6.0)},
+    "5 plain RNN, N(0, 0.01²)": {"cell": nn.RNN, "layers": 5, "fill": normal(0.01)},
 }
 
 
@@ -80,9 +80,7 @@ for t in range(2, 13):
 next_token = Task(text[:, :-1], text[:, 1:], of_tokens, lambda y: torch.zeros(TOKENS))
 enter("next token", next_token, readers(partial(nn.Embedding, TOKENS, WIDTH), WIDTH, TOKENS, whole=True))
 TRANSFORMERS = {
-    "2 transformer, norm first": dict(depth=2, first=True),
-    "2 transformer, norm last": dict(depth=2, first=False),
-    "8 transformer, norm last, gain 3": dict(depth=8, first=False, fill=gain(3.0)),
-    "2 transformer, all weights 0.1": dict(depth=2, first=False, fill=every(0.1)),
+    "2 transformer, norm first": {"depth": 2, "first": True},
+    "2 transformer, norm last": {"depth": 2, "first": False},
 }
 enter("next token, attention", next_token, {k: lambda how=how: Transformer(**how) for k, how in TRANSFORMERS.items()})
