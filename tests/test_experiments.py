@@ -217,7 +217,9 @@ def test_a_constant_answer_has_all_of_the_loss_left_over(name):
     assert task.share(lambda x: answer.expand(len(x), *whole.shape[1:])) == pytest.approx(1, rel=1e-5)
     least = task.loss(answer.expand_as(whole), seen)
     for seed in range(3):
-        step = 0.1 * answer.abs().clamp(min=0.1) * torch.randn(answer.shape, generator=torch.Generator().manual_seed(seed))
+        step = (
+            0.1 * answer.abs().clamp(min=0.1) * torch.randn(answer.shape, generator=torch.Generator().manual_seed(seed))
+        )
         assert task.loss((answer + step).expand_as(whole), seen) >= least * (1 - 1e-3)
 
 
