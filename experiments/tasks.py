@@ -4,7 +4,8 @@
 
 Nineteen tasks, each with networks that should train and networks that should not. Every network is trained with SGD
 (momentum 0.9) and with Adam at several rates from three seeds, 300 steps each, on fresh batches; what counts is the loss
-on samples that were held out, as a share of the best constant answer's. An optimizer trains a network if it brings this
+on samples that were held out, as a share of a constant answer's: the best one, but equal chances for the next token, and no
+solution for the equation. An optimizer trains a network if it brings this
 share to `ENOUGH` or below from every seed, at that seed's best rate, and does not if it stays at `LITTLE` or above from
 every seed; what is in between, or differs from seed to seed, has no label. A run ends early once it has enough, where its
 loss is not finite, and where a third of its steps have left more than `IDLE`.

@@ -17,7 +17,7 @@ class Task:
     inputs: Tensor
     targets: Tensor
     loss: Loss
-    constant: Callable[[Tensor], Tensor]  # the best constant answer, given the targets to train on
+    constant: Callable[[Tensor], Tensor]  # an answer to all samples alike, given the targets to train on
     held_out: Loss | None = None  # the loss of a graph's other nodes
 
     def batch(self, model: nn.Module, size: int, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,7 @@ class Task:
 
     @torch.no_grad()
     def share(self, model: nn.Module) -> float:
-        """The loss on what is held out, over that of the best constant answer."""
+        """The loss on what is held out, over that of the constant answer."""
         first = 0 if self.held_out else self._seen
         inputs, targets = self.inputs[first:], self.targets[first:]
         loss, outputs = self.held_out or self.loss, model(inputs)
