@@ -196,9 +196,10 @@ def _quantities(
     few = tried.part(samples)
     try:
         outputs = few.outputs(*outcome.numbers)
+        wanted = few.wanted(outputs)
     except Exception:  # noqa: BLE001  a graph's nodes, say, are no samples that could be left out
-        few, outputs = tried, tried.outputs(*outcome.numbers)
-    wanted = few.wanted(outputs)[:samples]
+        outputs = tried.outputs(*outcome.numbers)
+        wanted = tried.wanted(outputs)[:samples]
     output = next(each for each in tensors_in(outputs) if each.requires_grad and each.dim())
     kernel = tangent_kernel(output, list(outcome.numbers[0].values()), samples=len(wanted))
     directions = _within("directions", _decades(independent_directions(kernel, wanted)))
