@@ -22,9 +22,12 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "SGD 0.1, weight decay 0.01": partial(SGD, lr=0.1, weight_decay=0.01),
     "momentum 0.003": partial(SGD, lr=0.003, momentum=0.9),
     "momentum 0.01": partial(SGD, lr=0.01, momentum=0.9),
+    "momentum 0.03": partial(SGD, lr=0.03, momentum=0.9),
+    "momentum 0.1": partial(SGD, lr=0.1, momentum=0.9),
     "Adam 0.001": partial(Adam, lr=0.001),
 }
 FEW, MANY = list(OPTIMIZERS)[:4], list(OPTIMIZERS)[4:]
+LATER = {"SGD 0.1": 1000, "SGD 0.1, weight decay 0.01": 3000}  # steps after which accuracy is measured again
 
 
 def torch_default(seed: int, *, depth: int) -> nn.Module:
@@ -50,7 +53,13 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], int, list[str]]] = {
     **{f"He, {depth}": (he, depth, MANY) for depth in (22, 30)},
 }
 ROWS = list(NETWORKS)
-SETTINGS = {"steps": STEPS, "seeds": list(SEEDS), "every": EVERY, "optimizers": {"few": FEW, "many": MANY}}
+SETTINGS = {
+    "steps": STEPS,
+    "seeds": list(SEEDS),
+    "every": EVERY,
+    "optimizers": {"few": FEW, "many": MANY},
+    "later": LATER,
+}
 
 
 def learn(name: str, optimizer: str, steps: int = STEPS) -> History:
@@ -62,7 +71,7 @@ def learn(name: str, optimizer: str, steps: int = STEPS) -> History:
 
 
 def row(name: str) -> dict:
-    """For each optimizer the median loss of every fifth step, from the first, and each seed's accuracy in the end."""
+    """For each optimizer the median loss of every fifth step, each seed's accuracy in the end, and later where asked for."""
     found = {}
     for optimizer in NETWORKS[name][2]:
         history = learn(name, optimizer)
@@ -71,6 +80,9 @@ def row(name: str) -> dict:
             "loss": [round(value, 4) for value in loss.tolist()],
             "accuracy": [round(value, 4) for value in history.accuracy.tolist()],
         }
+        if optimizer in LATER:
+            accuracy = learn(name, optimizer, LATER[optimizer]).accuracy
+            found[optimizer]["later"] = [round(value, 4) for value in accuracy.tolist()]
     return found
 
 
