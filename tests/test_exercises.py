@@ -51,7 +51,23 @@ def hint(number, answer, capsys):
     return capsys.readouterr().out.removeprefix(f"{number} is not right yet: ")
 
 
-NUMBERS = ["02.1", "03.1", "06.1", "06.2", "07.1", "08.1", "08.2", "09.1", "11.1", "11.2", "12.1", "14.1", "14.2", "15.2", "15.3"]
+NUMBERS = [
+    "02.1",
+    "03.1",
+    "06.1",
+    "06.2",
+    "07.1",
+    "08.1",
+    "08.2",
+    "09.1",
+    "11.1",
+    "11.2",
+    "12.1",
+    "14.1",
+    "14.2",
+    "15.2",
+    "15.3",
+]
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -12,7 +12,7 @@ import torch
 from d2lstab import digits, he_normal_, train
 from d2lstab.remedies import PATIENTS, REMEDIES, Patient
 from d2lstab.training import clip_by_global_norm_
-from experiments import depths, forecasts, optimizers, recipe, remedies, reports, tasks
+from experiments import depths, forecasts, optimizers, recipe, remedies, reports, tasks, warmup
 from experiments.__main__ import NAMES
 from experiments.cases import CASES
 from experiments.learners import LEARNERS
@@ -147,6 +147,23 @@ def test_a_recipe_without_one_choice_learns_again_as_much():
     stored = torch.tensor(load("recipe")["rows"][name])[1, 0, :4]
     again = recipe.reached(name, recipe.RATES[1], steps=recipe.STEPS[0], seeds=seeds)[0]
     assert (again - stored).mean().abs() < 0.03
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_post_norm_transformers_learn_again_with_a_warm_up_and_not_without():
+    rate = warmup.RATES.index(0.007)
+    for kind in ("post-LN", "post-LN, warm-up"):
+        again = torch.tensor(warmup.row(kind, [0.007], range(4))["loss"])[0, :, -1]
+        assert (again - torch.tensor(load("warmup")["rows"][kind]["loss"])[rate, :4, -1]).mean().abs() < 0.05
+
+
+def test_the_letters_cost_their_entropy_and_a_network_starts_above():
+    lines, alphabet = warmup.text()
+    assert warmup.letters(lines) == pytest.approx(3.37, abs=0.01)
+    networks = [warmup.network(len(alphabet), seed, post_norm=True) for seed in range(2)]
+    assert warmup.per_character(networks[0](lines.inputs[:64]), lines.targets[:64]) > warmup.letters(lines)
+    assert (warmup.apart(networks, lines) > 0.1).all()
 
 
 def test_a_recipe_differs_from_todays_in_what_it_goes_without():

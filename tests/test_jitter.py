@@ -115,7 +115,9 @@ def test_sixteen_bits_move_seldom(dtype):
 def test_the_option_reaches_tests_and_the_kernels_of_chapters_and_stays_away_from_exact_ones(tmp_path):
     root = TESTS.parent
     torch.save(torch.linspace(0.1, 1, 100).exp(), tmp_path / "plain.pt")
-    near, equal = (f"torch.{how}(torch.linspace(0.1, 1, 100).exp(), torch.load('plain.pt'))" for how in ("allclose", "equal"))
+    near, equal = (
+        f"torch.{how}(torch.linspace(0.1, 1, 100).exp(), torch.load('plain.pt'))" for how in ("allclose", "equal")
+    )
     cells = []
     for count, source in enumerate((f"import torch\n{near}", equal), start=1):
         output = nbformat.v4.new_output("execute_result", data={"text/plain": "True"}, execution_count=count)
