@@ -111,6 +111,7 @@ def test_an_epsilon_is_right_up_to_its_edges(edge, beyond, capsys):
         ("08.2", 0.1 / 8**0.25, "0.0594604 is one factor of Fixup's."),
         ("08.2", 0.8, "0.8 is the inverse."),
         ("11.1", 159.01, "159.01 is the depth for 4 × 4 matrices."),
+        ("11.1", 32.0, "32 is the depth if each factor stretched by √n"),
         ("11.2", 2.0**15, "32768 is what lifts it to the smallest *normal* number."),
         ("11.2", 5, "5 is the exponent; the scale is 2 to that power."),
     ],
