@@ -94,7 +94,7 @@ def test_one_entry_of_a_tensor_is_a_number(capsys):
         assert capsys.readouterr().out == "08.2 is right.\n"
 
 
-@pytest.mark.parametrize(("edge", "beyond"), [(1e-21, 0.99e-21), (1e-16 / 9 * (1 - 1e-6), 1e-16 / 8.9)])
+@pytest.mark.parametrize(("edge", "beyond"), [(1e-21, 0.99e-21), (1e-16 / 9, 1e-16 / 8.9)])
 def test_an_epsilon_is_right_up_to_its_edges(edge, beyond, capsys):
     check("06.2", edge)
     assert capsys.readouterr().out == "06.2 is right.\n"
