@@ -17,8 +17,9 @@ def _overflow_of_wide_products(answer) -> str | None:
         overflow_depth(exp(gaussian_lyapunov_exponents(4)[0]), torch.float32): "the depth for 4 × 4 matrices. " + hint,
         overflow_depth(growth, torch.float16): "the depth in float16. " + hint,
         overflow_depth(growth, torch.float64): "the depth in float64. " + hint,
-        overflow_depth(16, torch.float32): "the depth if each factor stretched by √n; the mean of its logarithm is less. "
-        + hint,
+        overflow_depth(
+            16, torch.float32
+        ): "the depth if each factor stretched by √n; the mean of its logarithm is less. " + hint,
     }
     return close(answer, overflow_depth(growth, torch.float32), 0.005, hint, mistakes=mistakes)
 
