@@ -9,11 +9,12 @@ from importlib import import_module
 import pytest
 import torch
 
-from d2lstab import digits, he_normal_, train
+from d2lstab import FAULTS, digits, he_normal_, train
 from d2lstab.remedies import PATIENTS, REMEDIES, Patient
 from d2lstab.training import clip_by_global_norm_
-from experiments import depths, forecasts, optimizers, recipe, remedies, reports, tasks, warmup
+from experiments import depths, forecasts, optimizers, recipe, remedies, reports, tasks, unseen, warmup
 from experiments.__main__ import NAMES
+from experiments.blind import CASES as UNSEEN
 from experiments.cases import CASES
 from experiments.learners import LEARNERS
 from experiments.stored import calculate, load
@@ -147,6 +148,26 @@ def test_a_recipe_without_one_choice_learns_again_as_much():
     stored = torch.tensor(load("recipe")["rows"][name])[1, 0, :4]
     again = recipe.reached(name, recipe.RATES[1], steps=recipe.STEPS[0], seeds=seeds)[0]
     assert (again - stored).mean().abs() < 0.03
+
+
+def test_reports_that_the_rules_had_not_seen_are_told_as_they_were_met_and_as_they_are():
+    assert unseen.FIRST_MET.keys() == UNSEEN.keys()
+    for rows in (unseen.first_met(), load("unseen")["rows"]):
+        found = unseen.counts(rows)
+        missed = [
+            name for name in unseen.NAMED if not all(unseen.named(e["faults"], name) for e in rows[name]["broken"])
+        ]
+        assert found["named"] == len(unseen.NAMED) - len(missed)
+        assert found["alarms"] == len([row for row in rows.values() if any(each["faults"] for each in row["fixed"])])
+    assert {each for case in UNSEEN.values() for each in case.faults} <= FAULTS.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["returns of two shapes", "siamese keepdim", "log of scaled action"])
+def test_what_is_said_of_a_report_is_what_is_stored(name):
+    stored = load("unseen")["rows"][name]
+    for state in ("broken", "fixed"):
+        assert unseen.look(UNSEEN[name], state == "fixed", 0) == stored[state][0]["faults"]
 
 
 @pytest.mark.slow

@@ -94,9 +94,9 @@ def digits(size: float = 1.0) -> Batch:
     return x * (size / x.square().mean().sqrt()), y[order]
 
 
-def answers(model: nn.Module, inputs: Tensor) -> Tensor:
+def answers(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> Any:
     with torch.no_grad():
-        return model(inputs)
+        return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 def accuracy(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
