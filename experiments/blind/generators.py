@@ -77,7 +77,7 @@ def vae_of_bytes(fixed: bool, seed: int) -> Run:
         kl = -0.5 * (1 + o[2] - o[1] ** 2 - o[2].exp()).sum()
         return F.mse_loss(o[0], y, reduction="sum") * 5 / len(y) + kl / len(y)
 
-    return Run(model, x, t, loss=loss, optimizer=adam(model, 2e-3), batch=64, steps=400, score=rebuilt)
+    return Run(model, x, t, loss=loss, optimizer=adam(model, 2e-3), batch=64, steps=600, score=rebuilt)
 
 
 @case("input_scale", "github.com/IDEALLab/EngiOpt/pull/67", 0.3, 0.45)
