@@ -585,3 +585,29 @@ def test_what_is_wrong_beside_the_signals_hides_nothing_of_them():
             return self.head(self.body(x).relu().detach())
 
     assert told(fresh(Cut), targets=rare(4)) == ["untrained", "imbalanced"]
+
+
+def test_a_forward_that_names_what_is_assigned_later_is_read_all_the_same():
+    class Late(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = default(nn.ReLU, 2)
+
+        def forward(self, x):
+            return later(x) if x.dim() > 9 else self.layers(x)
+
+    assert told(fresh(Late)) == []
+    later = nn.Identity()
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_a_layer_without_units_is_no_error():
+    class Empty(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers, self.none = default(nn.ReLU, 2), nn.Linear(64, 0)
+
+        def forward(self, x):
+            return self.layers(x) + self.none(x).sum()
+
+    assert "untrained" not in told(fresh(Empty))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..containers import each_tensor
+from ..randomness import seeded
 from ..recording.statistics import split_by_sample
 from ..trainability.rehearsal import uninformed
 from .subject import Subject
@@ -35,6 +36,17 @@ def level(subject: Subject, outputs: Any, other: Callable[[Tensor], Tensor]) -> 
         warnings.simplefilter("ignore")
         return float(subject.loss_of(each_tensor(lambda each: other(each) if _counts(each) else each, outputs)))
     return nan
+
+
+def drawn() -> Callable[[Tensor], Tensor]:
+    """What puts normal numbers in an output's place: always the same, and other ones for each of several outputs."""
+    generator = seeded(0)
+    return lambda like: torch.randn(like.shape, generator=generator, device="cpu").to(like)
+
+
+def others(targets: Any) -> list[Tensor]:
+    """Targets that say something else: all 0, and all 1; none where they are no tensor."""
+    return [torch.zeros_like(targets), torch.ones_like(targets)] if isinstance(targets, Tensor) else []
 
 
 def slopes_at(subject: Subject, outputs: Any, answer: Tensor) -> tuple[float, Tensor] | None:

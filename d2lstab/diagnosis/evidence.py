@@ -239,7 +239,10 @@ def _referred_to(function: Any) -> list[Tensor]:
     """The tensors of outer functions and of its module that a function names, as code in a notebook does."""
     if not isfunction(function):
         return []
-    found = getclosurevars(function)
+    try:
+        found = getclosurevars(function)
+    except ValueError:  # it names what is assigned only later
+        return []
     return [each for each in (*found.nonlocals.values(), *found.globals.values()) if isinstance(each, Tensor)]
 
 

@@ -98,8 +98,9 @@ class Measurements:
 
     @cached_property
     def layers(self) -> dict[str, nn.Module]:
-        """The modules for theory: those of Keras as what they are in torch."""
-        return {name: as_torch(module) for name, module in self.modules.items()}
+        """The modules for theory: those of Keras as what they are in torch, and none without entries, of which it has no say."""
+        known = {name: as_torch(module) for name, module in self.modules.items()}
+        return {name: each for name, each in known.items() if all(p.numel() for p in each.parameters(recurse=False))}
 
     def sensitivity(self, row: SignalRow) -> float:
         """‖g‖ ‖h‖ over the loss: the relative change of the loss per relative change of this layer's output."""

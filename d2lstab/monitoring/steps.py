@@ -156,7 +156,7 @@ class StepRecorder(Recorder):
     def _look_before(self, parameter: nn.Parameter, seen: list, gradient: Tensor) -> None:
         """Called before each gradient of a step is added: what was set to 0 before any of them is not of earlier steps."""
         there = local(parameter.grad)
-        held = torch.zeros((), dtype=torch.bool) if there is None else dense(there).any()
+        held = torch.zeros((), dtype=torch.bool, device="cpu") if there is None else dense(there).any()
         if not seen:
             seen.append(len(self.earlier))
             self.earlier.append(held)

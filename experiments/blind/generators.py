@@ -1,12 +1,13 @@
 """Reports of autoencoders, diffusion, and two networks against each other."""
 
+from collections.abc import Callable
 from math import nan, pi
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from experiments.blind.case import Run, case, digits, standard
+from experiments.blind.case import Run, Watch, case, digits, standard
 from experiments.cases.case import adam, answers, explained, stack
 
 
@@ -153,6 +154,18 @@ class Ring:
         spread = torch.histc(torch.atan2(p[:, 1], p[:, 0]), 8, -pi, pi).gt(20).float().mean()
         return (near * spread).item()
 
+    def run(self, optimizer: torch.optim.Optimizer, loop: Callable[[Watch], None]) -> Run:
+        """The discriminator, which is looked at, and how both are trained."""
+        return Run(
+            model=self.d,
+            inputs=torch.cat([self.real(32), answers(self.g, self.noise(32))]),
+            targets=torch.cat([YES[:32], NO[:32]]),
+            loss=F.binary_cross_entropy_with_logits,
+            optimizer=optimizer,
+            loop=loop,
+            score=self.score,
+        )
+
 
 @case("", "github.com/Adversarial-Deep-Learning/code-soup/issues/69", 0.3, 0.6, loop="gradients_kept")
 def critic_without_zero_grad(fixed: bool, seed: int) -> Run:
@@ -179,15 +192,7 @@ def critic_without_zero_grad(fixed: bool, seed: int) -> Run:
                 p.grad = was
             og.step()
 
-    return Run(
-        model=gan.d,
-        inputs=torch.cat([gan.real(32), answers(gan.g, gan.noise(32))]),
-        targets=torch.cat([YES[:32], NO[:32]]),
-        loss=F.binary_cross_entropy_with_logits,
-        optimizer=od,
-        loop=loop,
-        score=gan.score,
-    )
+    return gan.run(od, loop)
 
 
 @case("squashed_twice", "github.com/soumith/ganhacks/issues/67", 0.3, 0.6)
@@ -210,12 +215,4 @@ def sigmoid_in_discriminator(fixed: bool, seed: int) -> Run:
             F.binary_cross_entropy_with_logits(gan.d(fake), YES).backward()
             og.step()
 
-    return Run(
-        model=gan.d,
-        inputs=torch.cat([gan.real(32), answers(gan.g, gan.noise(32))]),
-        targets=torch.cat([YES[:32], NO[:32]]),
-        loss=F.binary_cross_entropy_with_logits,
-        optimizer=od,
-        loop=loop,
-        score=gan.score,
-    )
+    return gan.run(od, loop)

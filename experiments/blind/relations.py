@@ -1,13 +1,14 @@
 """Reports of what is known by its relations: equations, graphs, ratings."""
 
+from collections.abc import Callable
 from math import pi
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.blind.case import Run, case, dice
-from experiments.cases.case import adam, answers, stack
+from experiments.cases.case import Batch, adam, answers, stack
 
 
 class Residual(nn.Module):
@@ -31,6 +32,20 @@ class Residual(nn.Module):
             return u, torch.zeros_like(u) if ddu is None else ddu
 
 
+def solved(model: Residual, whole: Batch, loss: Callable[..., Tensor], truth: Tensor) -> Run:
+    """An equation's network, shown all points in each step, and judged by the solution that is known."""
+    return Run(
+        model,
+        *whole,
+        loss=loss,
+        optimizer=adam(model, 5e-3),
+        batch=128,
+        steps=1500,
+        score=lambda net, i, _: 1 - (net.u(i).detach() - truth).square().mean().item() / truth.var().item(),
+        look=whole,
+    )
+
+
 @case("untrained dead", "github.com/ComputationalDomain/PINNs/issues/1", 0.3, 0.8)
 def relu_pinn(fixed: bool, seed: int) -> Run:
     """The equation asks for second derivatives, and those of a ReLU network are 0: only the boundary is learnt."""
@@ -43,17 +58,7 @@ def relu_pinn(fixed: bool, seed: int) -> Run:
         return (o[1] - t[:, :1]).square().mean() / 10 + 10 * (o[0][edge].square().sum() / edge.sum().clamp(min=1))
 
     t = torch.cat([-(pi**2) * truth, (x.abs() == 1).float()], 1)
-    return Run(
-        model,
-        x,
-        t,
-        loss=loss,
-        optimizer=adam(model, 5e-3),
-        batch=128,
-        steps=1500,
-        score=lambda net, i, _: 1 - (net.u(i).detach() - truth).square().mean().item() / truth.var().item(),
-        look=(x, t),
-    )
+    return solved(model, (x, t), loss, truth)
 
 
 @case("input_scale saturated", "github.com/pierremtb/PINNs-TF2.0/issues/1", 0.3, 0.8)
@@ -69,17 +74,7 @@ def coordinates_unscaled(fixed: bool, seed: int) -> Run:
         return (o[1] * 2500 - t[:, :1]).square().mean() / 10 + 10 * edge
 
     t = torch.cat([-(pi**2) * truth, (torch.arange(128)[:, None] % 127 == 0).float(), truth], 1)
-    return Run(
-        model,
-        x,
-        t,
-        loss=loss,
-        optimizer=adam(model, 5e-3),
-        batch=128,
-        steps=1500,
-        score=lambda net, i, _: 1 - (net.u(i).detach() - truth).square().mean().item() / truth.var().item(),
-        look=(x, t),
-    )
+    return solved(model, (x, t), loss, truth)
 
 
 @case("squashed_twice", "github.com/pyg-team/pytorch_geometric/issues/2916", 0.4, 0.7)

@@ -6,8 +6,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from ...randomness import seeded
-from ..answers import level
+from ..answers import drawn, level, others
 from ..evidence import Evidence
 from ..findings import Finding
 
@@ -44,12 +43,8 @@ def _pairs_nothing(evidence: Evidence) -> bool:
     """Whether the loss of any answers stays what it is when they change places."""
 
     def loss(shift: int) -> float:
-        generator = seeded(0)  # of one stream for all outputs: equal ones would have no distance
-
-        def answers(like: Tensor) -> Tensor:
-            return torch.randn(like.shape, generator=generator, device="cpu").to(like).roll(shift, 0)
-
-        return level(evidence.subject, evidence.first.outputs, answers)
+        answers = drawn()  # other ones for each output: equal ones would have no distance
+        return level(evidence.subject, evidence.first.outputs, lambda like: answers(like).roll(shift, 0))
 
     losses = [loss(shift) for shift in (0, 1, 2)]
     return all(map(isfinite, losses)) and max(losses) - min(losses) <= _SAME * abs(losses[0])
@@ -60,6 +55,6 @@ def _asks_targets(evidence: Evidence, targets: Tensor) -> bool:
     subject = evidence.subject
     found = [
         level(replace(subject, targets=each), evidence.first.outputs, Tensor.clone)
-        for each in (targets, torch.zeros_like(targets), torch.ones_like(targets))
+        for each in (targets, *others(targets))
     ]
     return all(map(isfinite, found)) and max(found) - min(found) > _SAME * abs(found[0])

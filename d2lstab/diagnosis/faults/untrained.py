@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import isfinite
+from math import isfinite, prod
 
 import torch
 from torch import Tensor
 
 from ...randomness import seeded
 from ...recording.statistics import norm
-from ..answers import level
+from ..answers import drawn, level, others
 from ..evidence import Evidence
 from ..expectation import LAYERS
 from ..findings import Finding
@@ -139,11 +139,8 @@ def _unheard(evidence: Evidence) -> Finding | None:
         return None
 
     # Targets that are all to be ignored have such a loss, and rightly.
-    targets = subject.targets
-    others = [torch.zeros_like(targets), torch.ones_like(targets)] if isinstance(targets, Tensor) else []
-    if not all(
-        _answers_weigh_nothing(replace(subject, targets=each), evidence.first.outputs) for each in (targets, *others)
-    ):
+    asked = (replace(subject, targets=each) for each in (subject.targets, *others(subject.targets)))
+    if not all(_answers_weigh_nothing(each, evidence.first.outputs) for each in asked):
         return None
     return Finding(
         "untrained",
@@ -160,12 +157,8 @@ def _answers_weigh_nothing(subject: Subject, outputs: object) -> bool:
     """Whether the loss of random answers of several sizes is one and the same."""
 
     def loss(size: float) -> float:
-        generator = seeded(0)
-
-        def answers(like: Tensor) -> Tensor:
-            return (torch.randn(like.shape, generator=generator, device="cpu") * size).to(like)
-
-        return level(subject, outputs, answers)
+        answers = drawn()
+        return level(subject, outputs, lambda like: answers(like) * size)
 
     found = [loss(size) for size in (0.3, 1.0, 3.0)]
     return all(map(isfinite, found)) and max(found) - min(found) <= _LEAST * abs(found[0])
@@ -173,11 +166,11 @@ def _answers_weigh_nothing(subject: Subject, outputs: object) -> bool:
 
 def _usual(weight: Tensor) -> float:
     """The size of what such a weight is drawn from, by its fan-in."""
-    return max(1, weight[0].numel()) ** -0.5
+    return max(1, prod(weight.shape[1:])) ** -0.5
 
 
 def _size(weight: Tensor) -> float:
-    return float(norm(weight.detach())) / weight.numel() ** 0.5
+    return float(norm(weight.detach())) / max(1, weight.numel()) ** 0.5
 
 
 def _change_of_loss(evidence: Evidence, sizes: Mapping[Tensor, float]) -> float:
