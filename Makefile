@@ -16,7 +16,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 1000000000
 export NVIDIA_TF32_OVERRIDE ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test book matrix mutants notebooks experiments bench strangers lint update clean
+.PHONY: help lab test book matrix margins mutants notebooks experiments bench strangers lint update clean
 
 help: ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ book: $(BOOT) ## build the website from what is stored, into dist/book
 
 matrix: $(BOOT) ## run what calculates on every processor that this machine can be; ARGS="avx2/1 notebooks" chooses
 	$(UV) run python tests/matrix.py $(ARGS)
+
+margins: $(BOOT) ## tell which printed numbers of the chapters another processor would round to the other side
+	$(UV) run python tests/margins.py $(ARGS)
 
 mutants: $(BOOT) ## change the package 200 times at random and ask whether a test notices; ARGS="--only d2lstab/floats" chooses
 	$(UV) run --group mutants python -m tests.mutants $(ARGS)

@@ -31,6 +31,13 @@ if os.environ.get("JITTER"):  # what `pytest --jitter` sets
     from tests.jitter import from_environment
 
     from_environment()
+if os.environ.get("MARGINS"):  # what tests/margins.py sets
+    import sys
+
+    sys.path.append({str(ROOT)!r})
+    from tests.margins import listen
+
+    listen()
 """  # what a kernel runs before its first cell
 KEPT_CELL_METADATA = {"tags", "jupyter"}  # `jupyter` folds the solutions of exercises
 

@@ -13,8 +13,10 @@ last bits are 0: a count, a power of two, a sum of few digits is not rounded on 
 """
 
 import os
+from typing import Any
 from zlib import crc32
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -69,13 +71,13 @@ ROUNDED = SUMS | FUNCTIONS
 # A product of which each sum has one term at most is not rounded twice: exact, too.
 PRODUCTS = set("mm bmm mv".split())
 
-# For each dtype its integers, an odd factor that makes hashes of them, the last bits, which are 0 in numbers of few
-# digits, and the bits of 1.
+# For each dtype its integers, in torch and in numpy; an odd factor that makes hashes of them; the last bits, which are 0
+# in numbers of few digits; and the bits of 1.
 _BITS = {
-    torch.float64: (torch.int64, 0x1E3779B97F4A7C15, 0xFFFF, 0x3FF << 52),
-    torch.float32: (torch.int32, 0x1E3779B1, 0xFF, 0x7F << 23),
-    torch.float16: (torch.int16, 0x1E37, 0xF, 0xF << 10),
-    torch.bfloat16: (torch.int16, 0x1E37, 0x3, 0x7F << 7),
+    torch.float64: (torch.int64, np.int64, 0x1E3779B97F4A7C15, 0xFFFF, 0x3FF << 52),
+    torch.float32: (torch.int32, np.int32, 0x1E3779B1, 0xFF, 0x7F << 23),
+    torch.float16: (torch.int16, np.int16, 0x1E37, 0xF, 0xF << 10),
+    torch.bfloat16: (torch.int16, np.int16, 0x1E37, 0x3, 0x7F << 7),
 }
 _PLACES = 1 << 20
 
@@ -84,16 +86,24 @@ class Jitter(TorchDispatchMode):
     """Inside it, torch calculates as processor number `seed` would. Outside nothing is changed.
 
     It reaches backward passes and `torch.func` alike, but one thread only, and nothing that torch.compile compiled.
+    The bits are numpy's: of small tensors torch's own calls would cost a multiple of what is calculated.
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # a wrapper around every call, for what is compiled
 
     def __init__(self, seed: int):
         super().__init__()
         self.seed = seed
-        self.places: dict[tuple, Tensor] = {}
+        self.places: dict[Any, np.ndarray] = {}
+        self.names: dict[Any, str] = {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__.removesuffix("_")
+        name = self.names.get(func)
+        if name is None:
+            name = self.names[func] = func.overloadpacket.__name__.removesuffix("_")
         if name in ROUNDED and not _is_exact(name, args):
             given = [entry for entry in args if _is_number(entry)]
             for entry in result if isinstance(result, (tuple, list)) else (result,):
@@ -103,51 +113,60 @@ class Jitter(TorchDispatchMode):
 
     def disturb(self, result: Tensor, name: str, given: list[Tensor]) -> None:
         """Multiplies entries by 1 − ε/2, 1, 1 or 1 + ε: which, depends on their value and, in sums, on their place."""
-        integer, odd, last, one = _BITS[result.dtype]
-        width, bits = torch.iinfo(integer).bits, result.view(integer)
-        step = bits * odd
-        step ^= self.place(bits, name) if name in SUMS else self.number(integer)
+        integer, _, odd, last, one = _BITS[result.dtype]
+        width, bits = torch.iinfo(integer).bits, _bits(result)
+        step = np.multiply(bits, odd)
+        step ^= self.place(bits, result.dtype, name) if name in SUMS else self.number(integer)
         if width == 16:  # sums of products are rounded to 16 bits once: another order moves few of them
             step *= (step & 0x1C0) == 0
         step >>= width - 2  # −2, −1, 0 or 1
         kept = self.exact(result, bits, name, given, last)
         if kept is not None:
-            step.masked_fill_(kept, 0)
+            np.putmask(step, kept, 0)
         step += 2 * one + 1
         step >>= 1
-        result *= step.view(result.dtype)
+        result *= torch.from_numpy(step).view(result.shape).view(result.dtype).to(result.device)
 
-    def exact(self, result: Tensor, bits: Tensor, name: str, given: list[Tensor], last: int) -> Tensor | None:
+    def exact(self, result: Tensor, bits: np.ndarray, name: str, given: list[Tensor], last: int) -> np.ndarray | None:
         """Which entries are the same on every processor."""
         if name in BOUNDED:
             return (bits & last) == 0
-        if name in FUNCTIONS and given and given[0].shape == bits.shape and given[0].dtype == result.dtype:
-            return ((bits | given[0].view(bits.dtype)) & last) == 0
+        if name in FUNCTIONS and given and given[0].shape == result.shape and given[0].dtype == result.dtype:
+            return ((bits | _bits(given[0])) & last) == 0
         short = [_is_of_few_digits(tensor) for tensor in given]
         if all(short):
             return (bits & last) == 0
         if name in PRODUCTS and any(short):
-            return torch.matmul(*((tensor != 0).float() for tensor in given)) <= 1
+            terms = torch.matmul(*((tensor != 0).float() for tensor in given))
+            return np.atleast_1d(terms.cpu().numpy() <= 1)
         return None
 
-    def place(self, bits: Tensor, name: str) -> Tensor:
+    def place(self, bits: np.ndarray, dtype: torch.dtype, name: str) -> np.ndarray:
         """A random integer for each place of a result of this operation."""
-        key = bits.dtype, bits.device, bits.shape, name
+        key = dtype, bits.shape, name
         if key not in self.places:
-            limits, generator = torch.iinfo(bits.dtype), torch.Generator().manual_seed(self.seed)
-            if bits.dtype not in self.places:
-                size = {"size": (_PLACES,), "dtype": bits.dtype, "generator": generator}
-                self.places[bits.dtype] = torch.randint(limits.min, limits.max, **size)
-            places, size = self.places[bits.dtype].to(bits.device), bits.numel()
+            integer = _BITS[dtype][0]
+            limits, generator = torch.iinfo(integer), torch.Generator().manual_seed(self.seed)
+            if integer not in self.places:
+                size = {"size": (_PLACES,), "dtype": integer, "device": "cpu", "generator": generator}
+                self.places[integer] = torch.randint(limits.min, limits.max, **size).numpy()
+            places, size = self.places[integer], bits.size
             if size > _PLACES // 2:
-                places = places.repeat(size // _PLACES + 2)
+                places = np.tile(places, size // _PLACES + 2)
             start = crc32(name.encode()) % (len(places) - size)
-            self.places[key] = places[start : start + size].view(bits.shape)
+            self.places[key] = places[start : start + size].reshape(bits.shape)
         return self.places[key]
 
     def number(self, integer: torch.dtype) -> int:
         """One integer for functions, which do not know places."""
         return (self.seed * 0x9E3779B97F4A7C15 + 0x3C6EF372FE94F82B) % torch.iinfo(integer).max
+
+
+def _bits(tensor: Tensor) -> np.ndarray:
+    """The entries as integers, with an axis at least."""
+    if tensor.dtype == torch.bfloat16:  # which numpy does not have
+        return np.atleast_1d(tensor.detach().view(torch.int16).cpu().numpy())
+    return np.atleast_1d(tensor.detach().cpu().numpy().view(_BITS[tensor.dtype][1]))
 
 
 def _is_exact(name: str, args: tuple) -> bool:
@@ -166,9 +185,8 @@ def _is_number(value) -> bool:
 
 def _is_of_few_digits(tensor: Tensor) -> bool:
     """Whether the last bits of all entries are 0, as those of counts, signs and powers of two."""
-    integer, _, last, _ = _BITS[tensor.dtype]
-    bits = tensor.view(integer)
-    return not (bits[(0,) * bits.ndim] & last) and not (bits & last).any() if tensor.numel() else True
+    bits, last = _bits(tensor), _BITS[tensor.dtype][3]
+    return not bits.size or not (bits.item(0) & last or (bits & last).any())
 
 
 def from_environment() -> Jitter | None:

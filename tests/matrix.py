@@ -23,7 +23,7 @@ PROCESSORS = {
 THREADS = {"1": "1", "2": "2", "unset": ""}  # an empty variable is none to OpenMP
 JITTER = range(5)
 # What these look at is text, files and pictures.
-STRUCTURE = "architecture benchmarks contributing controls docstrings experiments import jitter notebooks plotting readme".split()
+STRUCTURE = "architecture benchmarks contributing controls docstrings experiments import jitter margins notebooks plotting readme".split()
 
 
 def variants() -> dict[str, tuple[dict[str, str], list[str]]]:

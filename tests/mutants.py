@@ -3,6 +3,7 @@
     make mutants                                      200 of them, always the same
     make mutants ARGS="--number 20 --seed 1"          others
     make mutants ARGS="--only d2lstab/floats"         of one module
+    make mutants ARGS="--after 120"                   the rest of a run that was stopped
 
 cosmic-ray makes them. The tests that bear on a module run in a copy of the repository, the quick ones first, up to the
 first that fails; what no test notices is listed with its change. Of mutants that mean the same as what they were made
@@ -180,10 +181,10 @@ def reason(path: Path, lines: list[str]) -> str:
     return next((why for beginning, why in EQUIVALENT.items() if made.startswith(beginning)), "")
 
 
-def judge_all(mutants: list[MutationSpec], log: str, limit: float) -> Counter:
+def judge_all(mutants: list[MutationSpec], log: str, limit: float, first: int = 1) -> Counter:
     """How many were killed, survived and mean the same; prints each, and what no test noticed."""
     started, counts = perf_counter(), Counter()
-    for number, each in enumerate(mutants, start=1):
+    for number, each in enumerate(mutants, start=first):
         with use_mutation(each.module_path, get_operator(each.operator_name)(), each.occurrence) as (before, after):
             lines = change(before, after)
             why = reason(each.module_path, lines)
@@ -201,6 +202,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="d2lstab", help="the beginning of the files' path")
+    parser.add_argument("--after", type=int, default=0, help="how many of them were judged before")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for the tests of one mutant")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -211,11 +213,11 @@ def main() -> None:
         os.environ["PYTHONPATH"] = str(copy)  # of the processes that tests start
         for name in SLOW_TO_IMPORT:  # the tests' processes have them at once
             import_module(name)
-        mutants = drawn(given.number, given.seed, given.only)
+        mutants = drawn(given.number, given.seed, given.only)[given.after :]
         everything = list(dict.fromkeys(name for each in mutants for name in tests_of(each)))
         if judged(everything, log, 10 * given.limit) != "survived":
             sys.exit("tests fail without any change:\n" + Path(log).read_text()[-3000:])
-        counts = judge_all(mutants, log, given.limit)
+        counts = judge_all(mutants, log, given.limit, given.after + 1)
     told = ", ".join(f"{count} {fate}" for fate, count in counts.items())
     rate = counts["killed"] / max(1, counts["killed"] + counts["survived"])
     print(f"{told}: {rate:.1%} of those that mean something else were noticed")
