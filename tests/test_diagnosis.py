@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from importlib import import_module
 from itertools import pairwise
 from math import log, nan
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2lstab import FAULTS, diagnose, he_normal_, mlp, seeded, xavier_normal_
+from d2lstab import FAULTS, diagnose, he_normal_, mlp, normal_, seeded, xavier_normal_
 from d2lstab.datasets import digits
 from d2lstab.diagnosis.evidence import are_copies
 from d2lstab.diagnosis.expectation import activated
@@ -261,6 +262,14 @@ def test_copies_are_units_that_differ_by_rounding_and_no_more(dtype):
 def test_the_remedy_names_the_scale_that_the_activation_needs():
     finding = diagnose(scaled(network(depth=20), 3.0), X, Y).findings[0]
     assert "std 0.177 instead of 0.527" in finding.remedy  # √(2/64)
+
+
+def test_layers_of_different_fan_in_need_different_scales():
+    """√(2/64) in the first layer, √(2/16) in the others: one number for all would make one of them too large."""
+    net = mlp([64] + [16] * 20 + [10], torch.relu, initializer=partial(normal_, std=1.0), seed=0)
+    finding = diagnose(net, X, Y).findings[0]
+    assert "needs 0.177 to 0.354" in finding.evidence
+    assert "std 0.177 to 0.354 instead of " in finding.remedy
 
 
 REPAIRABLE = ["squashed_twice", "symmetric", "dead", "batch_statistics", "target_scale", "input_scale", "saturated", "exploding", "vanishing", "blind", "chaotic", "output_scale", "checkerboard"]  # fmt: skip

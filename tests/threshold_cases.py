@@ -185,6 +185,12 @@ def beyond(share: float, by: float = 1.0, low: bool = False) -> Finding | None:
     return rule("target_scale", row("Sigmoid", shape=(100, 1)), targets=targets, look={"output": output})
 
 
+def unreachable(size: float) -> Finding:
+    """Targets of this size after a sigmoid."""
+    output, last = torch.full((100, 1), 0.5), row("Sigmoid", shape=(100, 1))
+    return rule("target_scale", last, targets=torch.full((100, 1), size), look={"output": output})
+
+
 def far(size: float) -> Finding | None:
     return rule("target_scale", row(), targets=size * torch.ones(4, 1), look={"output": torch.zeros(4, 1)})
 
@@ -199,6 +205,7 @@ CASES |= {
     "targets are above it": Case(lambda by: beyond(0.5, by), 0.8e-6, 1.2e-6),
     "targets are below it": Case(lambda by: beyond(0.5, by, low=True), 0.8e-6, 1.2e-6),
     "targets are far larger than outputs": Case(far, 950, 1050),
+    "targets are far even without the last activation": Case(lambda size: "and train on" in unreachable(size).remedy, 9, 11),
     "inputs are large and felt": Case(lambda size: fed(size, felt=50), 19, 21),
     "large inputs are felt": Case(lambda felt: fed(30, felt=felt), 38, 42),
     "large inputs flatten an activation": Case(flattened, 0.45, 0.55),
@@ -342,6 +349,7 @@ CASES |= {
     "samples differ enough to ask for chaos": Case(lambda between: strayed(between), 1.9e-3, 2.1e-3),
     "outputs drift too much to ask for chaos": Case(lambda drift: not strayed(drift=drift), 1.9e-4, 2.1e-4),
     "outputs move with inputs": Case(lambda moves: strayed(moves=moves), False, True),
+    "standard deviations are told as a range": Case(lambda ratio: " to " in INSIDE["_span"]([1.0, ratio]), 1.08, 1.12),
     "weights are below the critical scale": Case(
         lambda ratio: INSIDE["scale_advice"](evidence(**scaled(ratio)))[0], 0.82, 0.78
     ),

@@ -72,18 +72,25 @@ def scale_advice(evidence) -> tuple[str, str]:
         return "", _OF_GRAPHS
     if not off:
         return "", "nn.LayerNorm or nn.BatchNorm1d before each activation, or residual connections"
-    (_, std, fan_in, _), where = off[0], off[0][0] if len(off) == 1 else f"{off[0][0]} … {off[-1][0]}"
+    where = off[0][0] if len(off) == 1 else f"{off[0][0]} … {off[-1][0]}"
+    found = _span([std for _, std, _, _ in off])
     if kind in ("Sigmoid", "Softplus", "Hardsigmoid", "LogSigmoid"):
-        return f"; weights have std {std:.3g} ({where})", (
+        return f"; weights have std {found} ({where})", (
             "nn.BatchNorm1d before each activation, or nn.Tanh or nn.ReLU in its place: no scale of weights is critical here"
         )
-    right = critical / sqrt(fan_in)
+    right = _span([critical / sqrt(fan_in) for _, _, fan_in, _ in off])
     gain = f"{critical:.3g} / sqrt(fan_in)"
     return (
-        f"; weights have std {std:.3g} where {kind} needs {right:.3g} ({where})",
-        f"nn.init.normal_(weight, std={gain}): std {right:.3g} instead of {std:.3g} in {where}; biases 0"
+        f"; weights have std {found} where {kind} needs {right} ({where})",
+        f"nn.init.normal_(weight, std={gain}): std {right} instead of {found} in {where}; biases 0"
         + (f"; {_OF_GRAPHS}" if evidence.is_graph else ""),
     )
+
+
+def _span(values: list[float]) -> str:
+    """The first of values that are within a tenth of each other; otherwise the least and the largest."""
+    low, high = min(values), max(values)
+    return f"{values[0]:.3g}" if high <= 1.1 * low else f"{low:.3g} to {high:.3g}"
 
 
 def expected_moments(rows: list[SignalRow], modules: dict[str, nn.Module], first: float) -> list[float]:

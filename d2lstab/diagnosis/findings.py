@@ -29,7 +29,7 @@ FAULTS: dict[str, str] = {
     "exploding": "signals or gradients grow from layer to layer, or from time step to time step",
     "vanishing": "signals or gradients shrink from layer to layer, or from time step to time step",
     "blind": "outputs hardly depend on inputs",
-    "chaotic": "nearby inputs are driven apart, so that what is learnt of one says nothing of the other",
+    "chaotic": "nearby inputs are driven apart, so that what is learnt of one says little of the other",
     "output_scale": "outputs are so large that the first loss is far above chance",
     "step_too_large": "steps of this optimizer raise the loss, or lower it far less than smaller ones",
     "step_too_small": "a thousand steps of this optimizer would hardly change the loss",

@@ -22,6 +22,7 @@ _BOUNDED = {
 _ANYWHERE = (-float("inf"), float("inf"))
 _ARITHMETIC = ("Mul", "Div", "Add", "Sub", "Neg", "Addcmul")  # the operations that made an output
 
+_LARGE = 10  # the size of targets from which on a network without the last activation still has far to go
 _HOPELESS = 500  # a first loss so many times that of a constant answer is rarely recovered from
 
 
@@ -40,20 +41,19 @@ def target_scale(evidence: Evidence) -> Finding | None:
     bounded = last.shape == tuple(output.shape) and not evidence.first.maker.startswith(_ARITHMETIC)
     low, high = _BOUNDED.get(last.kind, _ANYWHERE) if bounded else _ANYWHERE
     beyond = float(((targets < low - 1e-6) | (targets > high + 1e-6)).double().mean())
+    size = float(targets.double().square().mean().sqrt())
     if beyond > 0.05:
+        far = f", and {remedy}" if size > _LARGE else ""
         return Finding(
             "target_scale",
             last.label,
             f"{beyond:.0%} of the targets lie outside [{low:g}, {high:g}], which is all that a {last.kind} can say; 0 % expected",
-            f"drop the {last.kind} after the last layer, or {remedy}",
+            f"drop the {last.kind} after the last layer{far}",
             beyond,
             0.0,
             repairs=(answering(targets),),
         )
-    size, usual = (
-        float(targets.double().square().mean().sqrt()),
-        max(1.0, float(output.double().square().mean().sqrt())),
-    )
+    usual = max(1.0, float(output.double().square().mean().sqrt()))
     if size < 1000 * usual:
         return None
     std = max(float(targets.double().std()), 1e-300)
