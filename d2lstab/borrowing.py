@@ -58,9 +58,9 @@ def _held(model: nn.Module) -> Iterator[nn.Module]:
     return (module for _, module in named_modules(model))
 
 
-def reseed(model: nn.Module) -> None:
+def reseed(model: nn.Module, seed: int = 0) -> None:
     """Starts the streams that a borrowed model may draw from anew: each pass finds the same random numbers."""
-    seed_streams(0, {each.device for each in (*model.parameters(), *model.buffers())})
+    seed_streams(seed, {each.device for each in (*model.parameters(), *model.buffers())})
 
 
 def _generators(attributes: dict, holders: list[tuple[Any, Any]]) -> list[torch.Generator]:

@@ -1,5 +1,6 @@
 """Faults that people report most and that no number of a layer shows: each beside what is meant to be so."""
 
+from functools import partial
 from importlib import import_module
 from math import log
 from unittest.mock import patch
@@ -611,3 +612,179 @@ def test_a_layer_without_units_is_no_error():
             return self.layers(x) + self.none(x).sum()
 
     assert "untrained" not in told(fresh(Empty))
+
+
+# Inputs that no answer reads, and graphs that lead nowhere
+
+
+class Rounded(nn.Module):
+    """Weights that go through sign: with a gradient handed straight through, or as they come."""
+
+    def __init__(self, straight: bool):
+        super().__init__()
+        self.straight, self.head = straight, nn.Linear(16, 10)
+        self.weight = nn.Parameter(0.1 * normal(16, 64, generator=seeded(0)))
+
+    def forward(self, x):
+        weight = self.weight.sign()
+        if self.straight:
+            weight = self.weight + (weight - self.weight).detach()
+        return self.head((x @ weight.T / 8).tanh())
+
+
+@pytest.mark.parametrize(("straight", "faults"), [(False, ["untrained"]), (True, [])])
+def test_weights_of_a_hand_written_layer_behind_sign_are_named(straight, faults):
+    assert told(fresh(partial(Rounded, straight))) == faults
+
+
+class Weighing(nn.Module):
+    """Attention to time steps, over an axis that is that of time or not."""
+
+    def __init__(self, axis: int):
+        super().__init__()
+        self.axis, self.score, self.head = axis, nn.Linear(5, 1), nn.Linear(5, 10)
+
+    def forward(self, x):
+        return self.head((self.score(x).softmax(self.axis) * x).sum(1))
+
+
+@pytest.mark.parametrize(("axis", "steps", "faults"), [(-1, 12, ["untrained"]), (1, 12, []), (1, 1, ["untrained"])])
+def test_a_softmax_over_one_entry_weighs_nothing(axis, steps, faults):
+    assert told(fresh(partial(Weighing, axis)), SEQUENCES[:, :steps], Y[:16]) == faults
+
+
+class Slope(nn.Module):
+    """A function and its derivative."""
+
+    def __init__(self, create_graph: bool):
+        super().__init__()
+        self.create_graph, self.body = create_graph, nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+
+    def forward(self, x):
+        x = x.detach().requires_grad_()
+        out = self.body(x)
+        (slope,) = torch.autograd.grad(out.sum(), x, retain_graph=True, create_graph=self.create_graph)
+        return torch.cat([out, slope], 1)
+
+
+@pytest.mark.parametrize(
+    ("create_graph", "asked", "faults"), [(False, 2, ["untrained"]), (True, 2, []), (False, 1, [])]
+)
+def test_a_derivative_without_its_graph_is_named_where_the_loss_asks_for_it(create_graph, asked, faults):
+    def loss(out, t):
+        return F.mse_loss(out[:, :asked], t[:, :asked])
+
+    x = torch.linspace(-2, 2, 64)[:, None]
+    assert told(fresh(partial(Slope, create_graph)), x, torch.cat([x.sin(), x.cos()], 1), loss) == faults
+
+
+class LastRow(nn.Module):
+    """The last output of a recurrence over rows, or over samples, of which the last column is empty."""
+
+    def __init__(self, batch_first: bool):
+        super().__init__()
+        self.reads, self.head = nn.LSTM(5, 16, batch_first=batch_first), nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.head(self.reads(x)[0][:, -1])
+
+
+@pytest.mark.parametrize(("batch_first", "faults"), [(False, ["blind"]), (True, [])])
+def test_answers_that_no_input_moves_are_named(batch_first, faults):
+    padded = F.pad(SEQUENCES, (0, 0, 0, 1))
+    assert told(fresh(partial(LastRow, batch_first)), padded, Y[:16]) == faults
+
+
+class Two(nn.Module):
+    """Two inputs, of which the second is read, or only carried through a layer; or not at all."""
+
+    def __init__(self, read: bool, layer: bool = True):
+        super().__init__()
+        self.read, self.first, self.head = read, nn.Linear(32, 32), nn.Linear(32, 10)
+        self.second = nn.Linear(8, 32) if layer else None
+
+    def forward(self, x, other):
+        h = self.first(x)
+        carried = self.second(other) if self.second is not None else 0
+        return self.head((h + carried if self.read else h).relu())
+
+
+@pytest.mark.parametrize(
+    ("read", "layer", "alike", "faults"),
+    [(False, True, False, ["blind"]), (True, True, False, []), (False, False, False, []), (False, True, True, [])],
+)
+def test_an_input_whose_layer_hears_nothing_is_named(read, layer, alike, faults):
+    """A mask or a label that no layer takes, and an input that is the same for all samples, say nothing."""
+    other = normal(1, 8, generator=seeded(1)).expand(64, 8) if alike else normal(64, 8, generator=seeded(1))
+    assert told(fresh(partial(Two, read, layer)), (X[:, :32], other)) == faults
+
+
+class Placed(nn.Module):
+    """Codes of places, added along time or along the batch; a random number for each sample; or dropout."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind, self.drop, self.head = kind, nn.Dropout(0.5), nn.Linear(60, 10)
+        self.places = nn.Parameter(normal(16, 5, generator=seeded(0)))
+
+    def forward(self, x):
+        if self.kind == "noise":
+            x = x + torch.randn(len(x), 1, 1)
+        if self.kind == "dropout":
+            x = self.drop(x)
+        codes = self.places[: x.shape[1]] if self.kind == "time" else self.places[: len(x), None]
+        return self.head((x + (codes if self.kind in ("time", "batch") else self.places[0])).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "faults"), [("batch", ["mixed_samples"]), ("time", []), ("noise", []), ("dropout", [])]
+)
+def test_places_in_the_batch_are_told_from_places_in_time(kind, faults):
+    assert told(fresh(partial(Placed, kind)), SEQUENCES, Y[:16]) == faults
+
+
+# Targets
+
+
+@pytest.mark.parametrize(("factor", "faults"), [(1, []), (255, ["target_scale"])])
+@pytest.mark.parametrize("inside", [False, True])
+def test_masks_of_bytes_are_no_probabilities(factor, faults, inside):
+    """Divided in the loss they are."""
+    masks = factor * (X[:, :10] > 0).float()
+
+    def loss(out, t):
+        return F.binary_cross_entropy_with_logits(out, t / factor if inside else t)
+
+    assert [each for each in told(network(depth=2), X, masks, loss) if each == "target_scale"] == (
+        [] if inside else faults
+    )
+
+
+def earned(out, targets):
+    """Of actions and what they earned."""
+    actions, gains = targets
+    return -(out.log_softmax(1)[torch.arange(len(out)), actions] * gains).mean()
+
+
+@pytest.mark.parametrize(("shape", "faults"), [((64, 1), ["target_shape"]), ((64,), [])])
+def test_a_column_among_several_targets_is_named(shape, faults):
+    gains = normal(64, generator=seeded(3)).view(shape)
+    assert told(network(depth=2), X, (Y, gains), earned) == faults
+
+
+def test_labels_that_come_round_are_compared_in_another_order():
+    """0, 1, 2, 3, 0, 1, … one place further on have the same pairs of equals."""
+
+    def of_pairs(out, t):
+        same = (t[:, None] == t).float()
+        distance = (out[:, None] - out).square().mean(-1)
+        return (same * distance + (1 - same) * (1 - distance).relu()).mean()
+
+    assert told(network(depth=2), X, torch.arange(64) % 4, of_pairs) == []
+
+
+def test_the_loss_of_one_sample_may_feel_nothing():
+    model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 10))
+    with torch.no_grad():
+        model[-1].bias[int(Y[0])] += 20
+    assert "vanishing" not in told(model, X[:1], Y[:1])

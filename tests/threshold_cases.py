@@ -205,7 +205,9 @@ CASES |= {
     "targets are above it": Case(lambda by: beyond(0.5, by), 0.8e-6, 1.2e-6),
     "targets are below it": Case(lambda by: beyond(0.5, by, low=True), 0.8e-6, 1.2e-6),
     "targets are far larger than outputs": Case(far, 950, 1050),
-    "targets are far even without the last activation": Case(lambda size: "and train on" in unreachable(size).remedy, 9, 11),
+    "targets are far even without the last activation": Case(
+        lambda size: "and train on" in unreachable(size).remedy, 9, 11
+    ),
     "inputs are large and felt": Case(lambda size: fed(size, felt=50), 19, 21),
     "large inputs are felt": Case(lambda felt: fed(30, felt=felt), 38, 42),
     "large inputs flatten an activation": Case(flattened, 0.45, 0.55),

@@ -13,6 +13,7 @@ from ..containers import each_tensor
 from ..randomness import seeded
 from ..recording.statistics import split_by_sample
 from ..trainability.rehearsal import uninformed
+from .graph import nodes_behind
 from .subject import Subject
 
 
@@ -60,6 +61,19 @@ def slopes_at(subject: Subject, outputs: Any, answer: Tensor) -> tuple[float, Te
         (slopes,) = torch.autograd.grad(loss, leaf)
         return float(loss.detach()), slopes
     return None
+
+
+def asked_of_bernoulli(subject: Subject, outputs: Any) -> list[Tensor]:
+    """The targets that a binary cross-entropy somewhere in the loss is given, as autograd keeps them."""
+    if subject.loss is None or subject.targets is None:
+        return []
+    found: list[Tensor] = []
+    with torch.enable_grad(), suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        leaves = each_tensor(lambda each: each.detach().clone().requires_grad_() if _counts(each) else each, outputs)
+        found += [node._saved_target for node in nodes_behind([subject.loss_of(leaves)])
+                  if node.name().startswith("BinaryCrossEntropy")]  # fmt: skip
+    return found
 
 
 def _counts(tensor: Tensor) -> bool:

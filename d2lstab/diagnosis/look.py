@@ -1,6 +1,7 @@
 """One look at a network: its outputs, loss, signals and gradients on one batch."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import nan
 from typing import Any
@@ -13,6 +14,7 @@ from ..containers import each_tensor, tensors_in
 from ..recording import Signals, record
 from ..recording.statistics import dense
 from .attention import Gaze, gazes_of
+from .graph import nodes_behind, of_one_entry
 from .subject import Subject, floating, fresh_inputs, passed
 
 _MOVING = (
@@ -34,6 +36,7 @@ class Look:
     maker: str = ""  # the operation that made the first floating output, what only moves entries left out
     strangers: tuple[Tensor, ...] = ()  # trained tensors behind the outputs that are no parameters of the model
     derives: bool = False  # whether the model differentiates something itself, as those of physics do
+    lonely: bool = False  # whether a softmax inside is over one entry
 
 
 def examine(subject: Subject) -> Look:
@@ -54,18 +57,19 @@ def _look(subject: Subject) -> Look:
             outputs = subject.forward(inputs, keywords)
         maker, strangers = behind(outputs, [*subject.model.parameters(), *leaves, *tensors_in((inputs, keywords))])
         told = each_tensor(Tensor.detach, outputs)
+        lonely = any(map(of_one_entry, nodes_behind(each for each in tensors_in(outputs) if each.is_floating_point())))
         try:
             loss = subject.checked_loss(outputs)
         except ValueError:
             if not any(bool(each.isnan().any()) for each in tensors_in(told) if each.is_floating_point()):
                 raise
             # Some losses refuse NaN: then they are not what is wrong.
-            return Look(floating(outputs), told, nan, signals, {}, gazes.found, maker, strangers, gazes.derives)
+            return Look(floating(outputs), told, nan, signals, {}, gazes.found, maker, strangers, gazes.derives, lonely)
         named = {name: each for name, each in subject.model.named_parameters() if each.requires_grad}
         found = gradients_of(subject, loss, [*named.values(), *leaves])
     gradients = {name: None if each is None else dense(each) for name, each in zip(named, found)}
     made = floating(outputs), told, float(loss.detach()), signals, gradients, gazes.found, maker, strangers
-    return Look(*made, gazes.derives)
+    return Look(*made, gazes.derives, lonely)
 
 
 def behind(outputs: Any, known: Iterable[Tensor]) -> tuple[str, tuple[Tensor, ...]]:
@@ -77,17 +81,11 @@ def behind(outputs: Any, known: Iterable[Tensor]) -> tuple[str, tuple[Tensor, ..
     node = made[0].grad_fn if made else None
     while node is not None and node.name().rstrip("0123456789").startswith(_MOVING):
         node = node.next_functions[0][0] if node.next_functions else None
-    known_ids, seen, found = {id(each) for each in known}, set(), {}
-    waiting = [each.grad_fn for each in made]
-    while waiting:
-        step = waiting.pop()
-        if step is None or id(step) in seen:
-            continue
-        seen.add(id(step))
+    known_ids, found = {id(each) for each in known}, {}
+    for step in nodes_behind(made):
         leaf = getattr(step, "variable", None)  # of what adds up the gradients of a leaf
         if leaf is not None and id(leaf) not in known_ids:
             found[id(leaf)] = leaf
-        waiting += [each for each, _ in step.next_functions]
     return (node.name() if node is not None else ""), tuple(found.values())
 
 
@@ -101,8 +99,9 @@ def strangers_now(subject: Subject) -> tuple[Tensor, ...]:
 
 def loss_now(subject: Subject) -> float:
     """The loss with the parameters as they are, and the same random numbers."""
-    with torch.no_grad():
+    with suppress(RuntimeError), torch.no_grad():
         return float(subject.loss_of(passed(subject)))
+    return float(subject.loss_of(passed(subject)).detach())  # it differentiates something itself
 
 
 def gradients_of(subject: Subject, loss: Tensor, leaves: list[Tensor]) -> list[Tensor | None]:

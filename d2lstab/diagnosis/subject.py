@@ -177,9 +177,9 @@ def outputs_of(subject: Subject) -> Any:
     return outputs_of(subject)
 
 
-def passed(subject: Subject, change: Callable[[Tensor], Tensor] = Tensor.clone) -> Any:
+def passed(subject: Subject, change: Callable[[Tensor], Tensor] = Tensor.clone, *, seed: int = 0) -> Any:
     """The outputs of a pass that draws the random numbers of every other; change: what is made of each input first."""
-    reseed(subject.model)
+    reseed(subject.model, seed)
     _, inputs, keywords = fresh_inputs(subject)
     return subject.forward(each_tensor(change, inputs), each_tensor(change, keywords))
 

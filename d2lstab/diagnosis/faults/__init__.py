@@ -21,6 +21,7 @@ from .squashing import squashed_twice, unsquashed
 from .steps import step_too_large, step_too_small
 from .symmetry import symmetric
 from .time import forgetting
+from .unread import unread
 from .untrained import cut_off, untrained
 from .upsampling import checkerboard
 
@@ -57,4 +58,4 @@ RULES: tuple[Rule, ...] = (
 )
 
 # Asked where these find nothing.
-LAST_RULES: tuple[Rule, ...] = (cut_off, untrainable, chaotic)
+LAST_RULES: tuple[Rule, ...] = (cut_off, unread, untrainable, chaotic)

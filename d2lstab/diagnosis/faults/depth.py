@@ -59,7 +59,8 @@ def vanishing(evidence: Measurements) -> Finding | None:
         return _lost(evidence, rows)
     # Of a layer that is called again and again, as in a loop over time, one call is enough.
     felt = max((evidence.sensitivity(row) for row in rows if row.name == rows[0].name), default=nan)
-    if felt < _LEAST_SENSITIVITY and not _only_the_head(evidence, rows):
+    # The answer to a single sample may be sure, and then nothing moves its loss.
+    if felt < _LEAST_SENSITIVITY and evidence.samples != 1 and not _only_the_head(evidence, rows):
         measured, remedy = scale_advice(evidence)
         return Finding(
             "vanishing",

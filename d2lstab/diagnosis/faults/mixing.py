@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...containers import tensors_in
+from ...randomness import seeded
 from ..evidence import Evidence
 from ..findings import Finding
 from ..subject import Subject, floating, passed
@@ -14,6 +15,7 @@ from ..subject import Subject, floating, passed
 _SUM = 1e-2  # by how much what is normalized may miss 1
 _FELT = 1e-3  # of the outputs' size
 _FEWEST = 4  # samples
+_OTHER = 1  # a seed that is not that of every pass
 
 
 def mixed_samples(evidence: Evidence) -> Finding | None:
@@ -61,8 +63,10 @@ def _influence(evidence: Evidence, batch: int) -> Finding | None:
     subject = evidence.subject
     if evidence.is_graph or (evidence.first.output is not None and batch in evidence.first.output.shape[1:]):
         return None
-    moved = _moved(subject, batch, 0)
-    if moved is None or moved == 0 or (_time_may_be_first(evidence) and _moved(subject, batch, 1) == 0):
+    moved, time_first = _moved(subject, batch, 0), _time_may_be_first(evidence)
+    if moved == 0 and not time_first:
+        return _placed(subject, batch)
+    if moved is None or moved == 0 or (time_first and _moved(subject, batch, 1) == 0):
         return None
     return Finding(
         "mixed_samples",
@@ -100,6 +104,49 @@ def _moved(subject: Subject, batch: int, axis: int) -> int | None:
         # Through a wrong view its own place may not change at all.
         return sum(each > _FELT * size for each in others) if float(change.max()) > 0 else None
     return None
+
+
+def _placed(subject: Subject, batch: int) -> Finding | None:
+    """Another finding where samples have other outputs in other places of the batch, as with codes added for places."""
+    order = torch.randperm(batch, generator=seeded(0), device="cpu")
+
+    def exchanged(each: Tensor) -> Tensor:
+        return each[order.to(each.device)] if each.dim() and len(each) == batch else each.clone()
+
+    with torch.no_grad(), suppress(Exception), _in_evaluation(subject.model):
+        before, after = (floating(passed(subject, f)) for f in (Tensor.clone, exchanged))
+        again = floating(passed(subject, seed=_OTHER))  # other random numbers, if there are any
+        if before is None or after is None or again is None or before.shape != after.shape:
+            return None
+        size = float(before.double().square().mean().sqrt())
+        noise = float((again.double() - before.double()).abs().max())
+        change = (after.double() - before.double()[order.to(before.device)]).abs().flatten(1).amax(1)
+        moved = int((change > _FELT * size).sum())
+        if not noise <= _FELT * size or 2 * moved < batch:
+            return None
+        return Finding(
+            "mixed_samples",
+            "",
+            f"when samples change places, the outputs of {moved} of {batch} change, and no sample's with another's: they depend "
+            "on the place in the batch; 0 are expected",
+            "what is added for places belongs to the axis of time: [None, :, :] of (batch, time, features)",
+            moved,
+            0,
+        )
+    return None
+
+
+@contextmanager
+def _in_evaluation(model: nn.Module) -> Iterator[None]:
+    """The whole model in evaluation mode, in which nothing is drawn by place."""
+    modes = [(each, each.training) for each in model.modules()]
+    try:
+        for each, _ in modes:
+            each.training = False
+        yield
+    finally:
+        for each, training in modes:
+            each.training = training
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...initializers import fans
 from ...recording import SignalRow
-from ..answers import spread
+from ..answers import asked_of_bernoulli, spread
 from ..evidence import Evidence
 from ..expectation import LAYERS, mean_square
 from ..findings import Finding
@@ -22,11 +22,35 @@ _BOUNDED = {
 _ANYWHERE = (-float("inf"), float("inf"))
 _ARITHMETIC = ("Mul", "Div", "Add", "Sub", "Neg", "Addcmul")  # the operations that made an output
 
+_NO_SHARE = 1e-3  # of the targets: rounding and padding
 _LARGE = 10  # the size of targets from which on a network without the last activation still has far to go
 _HOPELESS = 500  # a first loss so many times that of a constant answer is rarely recovered from
 
 
 def target_scale(evidence: Evidence) -> Finding | None:
+    """Targets that are no probabilities, that the last activation cannot reach, or thousands of times the outputs."""
+    return _no_probabilities(evidence) or _out_of_reach(evidence)
+
+
+def _no_probabilities(evidence: Evidence) -> Finding | None:
+    """Targets of a binary cross-entropy beyond 0 and 1, where it has no least value: the larger the answer, the less."""
+    given = asked_of_bernoulli(evidence.subject, evidence.first.outputs)
+    beyond = max((float(((each < -1e-6) | (each > 1 + 1e-6)).double().mean()) for each in given), default=0.0)
+    if beyond < _NO_SHARE:
+        return None
+    largest = max(float(each.max()) for each in given)
+    return Finding(
+        "target_scale",
+        evidence.rows[-1].label if evidence.rows else "",
+        f"{beyond:.1%} of the targets of a binary cross-entropy lie outside [0, 1], up to {largest:g}; for these the loss falls "
+        "without an end, whatever the others say",
+        "targets = (targets > 0).float() for a mask; targets / 255 for bytes",
+        beyond,
+        0.0,
+    )
+
+
+def _out_of_reach(evidence: Evidence) -> Finding | None:
     """Targets that the output's activation cannot reach, or thousands of times larger than the outputs."""
     targets, output = evidence.subject.targets, evidence.first.output
     if (

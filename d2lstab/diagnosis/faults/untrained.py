@@ -6,51 +6,64 @@ from math import isfinite, prod
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ...randomness import seeded
 from ...recording.statistics import norm
 from ..answers import drawn, level, others
 from ..evidence import Evidence
-from ..expectation import LAYERS
 from ..findings import Finding
 from ..look import loss_now, strangers_now
 from ..subject import Subject
 
 _CHANGE, _LEAST = 0.3, 1e-5  # of the weights, and of the loss
+_STREAM = 777_767_777  # the noise of a seed that people draw weights from would be these weights once more
 
 
 def untrained(evidence: Evidence) -> Finding | None:
     """Trained tensors that optimizer or model does not hold, zeros that keep each other there, a loss that hears nothing."""
-    return _held_by_none(evidence) or _unregistered(evidence) or _zeros(evidence) or _unheard(evidence)
+    return (
+        _held_by_none(evidence)
+        or _unregistered(evidence)
+        or _zeros(evidence)
+        or _unheard(evidence)
+        or _without_graph(evidence)
+    )
 
 
 def cut_off(evidence: Evidence) -> Finding | None:
-    """Trained layers without any gradient, even after a small step, whose weights matter for the loss."""
-    called = {row.name: row.label for row in evidence.seen_again}
-    layers = {
-        name: module.weight
-        for name, module in evidence.modules.items()
-        if name in called and isinstance(module, LAYERS) and f"{name}.weight" in evidence.untouched
-    }
-    if not layers:
+    """Trained weights without any gradient, even after a small step, that matter for the loss; or that cannot."""
+    named = dict(evidence.subject.model.named_parameters())
+    weights = {name: named[name] for name in named if name in evidence.untouched and named[name].dim() > 1}
+    if not weights:
         return None
-    change = _change_of_loss(
-        evidence, {weight: _CHANGE * (_size(weight) or _usual(weight)) for weight in layers.values()}
-    )
-    if not change > _LEAST:
-        return None
-    first = called[next(iter(layers))]
-    more = f", and so for {len(layers) - 1} more" if len(layers) > 1 else ""
-    return Finding(
-        "untrained",
-        first,
-        f"the loss changes by {change:.1g} of itself when weights change by {_CHANGE:.0%}, but the gradient of "
-        f"{first} is exactly 0 or missing{more}; a gradient is expected",
-        "look behind it for .detach(), .data, torch.no_grad, torch.tensor(h), round, argmax, a comparison, or a reentrant "
-        "checkpoint whose inputs need no gradient; where that is meant, requires_grad_(False)",
-        change,
-        severity="warning",
-    )
+    label = {row.name: row.label for row in reversed(evidence.seen_again)}
+    first = next(iter(weights)).rpartition(".")[0]
+    first, more = label.get(first, first), f", and so for {len(weights) - 1} more" if len(weights) > 1 else ""
+    sizes: dict[Tensor, float] = {weight: _CHANGE * (_size(weight) or _usual(weight)) for weight in weights.values()}
+    change = _change_of_loss(evidence, sizes)
+    if change > _LEAST:
+        return Finding(
+            "untrained",
+            first,
+            f"the loss changes by {change:.1g} of itself when weights change by {_CHANGE:.0%}, but the gradient of "
+            f"{first} is exactly 0 or missing{more}; a gradient is expected",
+            "look behind it for .detach(), .data, torch.no_grad, torch.tensor(h), sign, round, argmax, a comparison, or a "
+            "reentrant checkpoint whose inputs need no gradient; where that is meant, requires_grad_(False)",
+            change,
+            severity="warning",
+        )
+    if evidence.first.lonely and weights.keys() - evidence.unreached:
+        return Finding(
+            "untrained",
+            first,
+            f"a softmax is over one entry, and 1 whatever it is given: the gradient of {first} is exactly 0{more}; a gradient "
+            "is expected",
+            "softmax over the axis of what is weighed, such as dim=1 of (batch, time, 1)",
+            0.0,
+            severity="warning",
+        )
+    return None
 
 
 def _held_by_none(evidence: Evidence) -> Finding | None:
@@ -153,6 +166,39 @@ def _unheard(evidence: Evidence) -> Finding | None:
     )
 
 
+def _without_graph(evidence: Evidence) -> Finding | None:
+    """A loss of derivatives that the model takes without keeping their graph: no weight hears of them."""
+    if not evidence.first.derives:
+        return None
+    subject = evidence.subject
+    with _Larger() as larger:
+        change = abs(loss_now(subject) - evidence.first.loss) / evidence.scale
+    if not larger.found or not change > _LEAST:
+        return None
+    return Finding(
+        "untrained",
+        "",
+        f"the loss changes by {change:.1g} of itself when derivatives that the model takes change by {_CHANGE:.0%}, and they "
+        "have no graph: no weight has a gradient by them",
+        "torch.autograd.grad(…, create_graph=True); where no gradient is meant, .detach() says so",
+        change,
+        severity="warning",
+    )
+
+
+class _Larger(TorchFunctionMode):
+    """Makes larger what a model differentiates without a graph."""
+
+    found = False
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is not torch.autograd.grad or any(each is not None and each.requires_grad for each in result):
+            return result
+        self.found = True
+        return tuple(None if each is None else each * (1 + _CHANGE) for each in result)
+
+
 def _answers_weigh_nothing(subject: Subject, outputs: object) -> bool:
     """Whether the loss of random answers of several sizes is one and the same."""
 
@@ -175,7 +221,7 @@ def _size(weight: Tensor) -> float:
 
 def _change_of_loss(evidence: Evidence, sizes: Mapping[Tensor, float]) -> float:
     """The relative change of the loss when these change at random, each by so much."""
-    subject, generator = evidence.subject, seeded(0)
+    subject, generator = evidence.subject, seeded(_STREAM)
     before = loss_now(subject)
     try:
         with torch.no_grad():
