@@ -44,6 +44,9 @@ def overflow_depth(growth: float, dtype: torch.dtype) -> float:
     """The depth L, a real number, at which growthᴸ reaches the largest number: ln max / ln growth.
 
     Raises ValueError unless growth > 1.
+
+    >>> round(overflow_depth(2.0, torch.float32), 2)  # the largest number is just below 2¹²⁸
+    128.0
     """
     if not 1 < growth < inf:
         raise ValueError(f"growth={growth}\nexpected a finite number above 1: others never overflow")
@@ -52,7 +55,13 @@ def overflow_depth(growth: float, dtype: torch.dtype) -> float:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NumberLine(Result):
-    """The ranges of float formats, and the layer at which each chain of equal factors leaves each of them."""
+    """The ranges of float formats, and the layer at which each chain of equal factors leaves each of them.
+
+    >>> formats = {"float16": torch.float16, "float32": torch.float32}
+    >>> number_line({"a gain of 2": 2.0, "a sigmoid's slope": 0.25}, formats=formats).layers  # chains, formats
+    tensor([[ 16, 128],
+            [ 13,  75]])
+    """
 
     formats: dict[str, FloatFormat]
     chains: dict[str, float]  # factor per layer

@@ -20,7 +20,12 @@ FLOAT_FORMATS: dict[str, torch.dtype] = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FloatFormat(Result):
-    """The limits of a floating-point format."""
+    """The limits of a floating-point format.
+
+    >>> half, brain = describe(torch.float16), describe(torch.bfloat16)
+    >>> half.eps < brain.eps, half.max < brain.max  # of the same 16 bits: finer, and sooner at an end
+    (True, True)
+    """
 
     dtype: torch.dtype  # torch's name of it
     max: float  # the largest finite number
@@ -35,6 +40,9 @@ def describe(dtype: torch.dtype) -> FloatFormat:
 
     Raises ValueError for any other dtype.
     Source: IEEE 754-2019; Micikevicius et al. 2022, arXiv:2209.05433, table 1 (float8).
+
+    >>> describe(torch.float16)
+    FloatFormat(dtype: torch.float16, max: 6.55e+04, min_normal: 6.104e-05, min_subnormal: 5.96e-08, eps: 0.0009766)
     """
     if dtype not in FLOAT_FORMATS.values():
         raise ValueError(f"dtype={dtype!r}\nexpected one of {', '.join(map(str, FLOAT_FORMATS.values()))}")
@@ -47,6 +55,9 @@ def ulp(x: float, dtype: torch.dtype) -> float:
     """The distance from |x| to the next larger number of the format.
 
     Raises ValueError if |x| is beyond the largest one, or not a number.
+
+    >>> ulp(1.0, torch.float16), ulp(1000.0, torch.float16), ulp(2000.0, torch.float16)
+    (0.0009765625, 0.5, 1.0)
     """
     limits = describe(dtype)
     if not abs(x) <= limits.max:

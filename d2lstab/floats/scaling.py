@@ -15,6 +15,9 @@ def smallest_loss_scale(gradient: float, dtype: torch.dtype, *, normal: bool = F
     A gradient of half that number or less becomes 0. normal=True lifts it to the smallest number with full precision.
     Raises ValueError for a gradient that is 0 or not finite.
     Source: Micikevicius et al. 2018, arXiv:1710.03740, section 3.2.
+
+    >>> smallest_loss_scale(1e-9, torch.float16), smallest_loss_scale(1e-9, torch.float16, normal=True)
+    (64.0, 65536.0)
     """
     limits = describe(dtype)
     _, exponent = _split(gradient)
@@ -29,6 +32,9 @@ def largest_loss_scale(gradient: float, dtype: torch.dtype) -> float:
 
     gradient: the largest one, counting those of the activations, which are scaled as well.
     Raises ValueError for a gradient that is 0 or not finite.
+
+    >>> largest_loss_scale(1.0, torch.float16)  # 65536 is beyond the largest number, 65504
+    32768.0
     """
     mantissa, exponent = _split(gradient)
     largest, highest = _split(describe(dtype).max)

@@ -18,6 +18,9 @@ def smallest_update(weight: float, dtype: torch.dtype) -> float:
     An update that makes the weight larger in size is lost below it, and at it in every other case (a tie is
     rounded to the even neighbour). Towards 0 the same holds, or half of it where the weight is a power of two.
     Raises ValueError if the weight is beyond the format.
+
+    >>> smallest_update(1.0, torch.bfloat16)  # half of eps, 2⁻⁷
+    0.00390625
     """
     return ulp(weight, dtype) / 2
 
@@ -29,6 +32,9 @@ def lost_share(weights: Tensor, updates: Tensor) -> float:
     NaN where all updates are 0, or a weight or an update is not finite.
     Added in the weights' dtype, as an optimizer does; torch adds no float8, so every sum is emulated: taken in float64
     and rounded once. Raises ValueError unless both have one shape.
+
+    >>> lost_share(torch.ones(4), torch.tensor([1e-9, 1e-8, 1e-7, 1e-6]))  # below half an eps, 6e-8, they are lost
+    0.5
     """
     if weights.shape != updates.shape:
         raise ValueError(
@@ -49,6 +55,11 @@ def stochastic_round(x: Tensor, dtype: torch.dtype, *, generator: Generator) -> 
     x: float32 or float64, finite. Draws on the CPU, so a seed means the same roundings on every device.
     Raises ValueError for other dtypes, or where |x| is beyond the format.
     Source: Gupta et al. 2015, arXiv:1502.02551, section 3.
+
+    >>> x = torch.full((10_000,), 1 + 2**-9)  # a quarter of the way from 1 to the next bfloat16
+    >>> rounded = stochastic_round(x, torch.bfloat16, generator=seeded(0))
+    >>> rounded.unique().tolist(), round(float((rounded > 1).double().mean()), 2)
+    ([1.0, 1.0078125], 0.25)
     """
     limits = describe(dtype)
     if x.dtype not in (torch.float32, torch.float64) or not (x.abs() <= limits.max).all():
@@ -72,6 +83,10 @@ def block_round(x: Tensor, dtype: torch.dtype, *, block: int = 32) -> Tensor:
     Raises TypeError unless x is floating, ValueError for x without axes or with entries that are not finite, a block
     below 1, and a dtype outside `FLOAT_FORMATS`.
     Source: Rouhani et al. 2023, arXiv:2310.10537, whose factor may cut off the largest entries; this one does not.
+
+    >>> tiny = torch.tensor([2.0**-30, 2.0**-28])
+    >>> tiny.to(torch.float16).count_nonzero(), torch.equal(block_round(tiny, torch.float16), tiny)
+    (tensor(0), True)
     """
     limits = describe(dtype)
     (block,) = whole_numbers(block=block)
