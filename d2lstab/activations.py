@@ -44,7 +44,12 @@ _ELEMENTWISE = "expected an elementwise, deterministic function, such as torch.t
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ActivationCurve(Result):
-    """An activation and its slope on a grid."""
+    """An activation and its slope on a grid.
+
+    >>> sigmoid = curve(torch.sigmoid)
+    >>> sigmoid.x.shape, round(float(sigmoid.gradient.max()), 2)  # a sigmoid's slope is at most ¼
+    (torch.Size([160]), 0.25)
+    """
 
     x: Tensor  # (points,)
     value: Tensor  # (points,)
@@ -151,6 +156,9 @@ def saturated_share(
 
     dim: the axes to count over, all of them by default. A share of entries of which one is NaN is NaN.
     Raises ValueError if z is empty or slope_below not positive, and what `slope` raises.
+
+    >>> saturated_share(torch.sigmoid, torch.tensor([-10.0, 0.0, 1.0, 10.0]))  # flat beyond ±4.6
+    tensor(0.5000)
     """
     if not slope_below > 0:
         raise ValueError(f"slope_below={slope_below}\nexpected a positive number")
@@ -170,6 +178,10 @@ def dead_units(activation: Activation, z: Tensor) -> Tensor:
 
     z: (..., inputs, units), pre-activations over a whole data set; one batch is not enough to call a unit
     dead. Returns (..., units). Raises ValueError without an input or for NaN, and what `slope` raises.
+
+    >>> z = torch.tensor([[-1.0, 2.0], [-3.0, -1.0]])  # of two inputs, two units
+    >>> dead_units(torch.relu, z)
+    tensor([ True, False])
     """
     slopes = slope(activation, z)
     if z.dim() < 2 or z.shape[-2] == 0:

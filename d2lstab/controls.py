@@ -63,6 +63,12 @@ class LiveFigure:
 
     axes: what is drawn into. values: what the figure shows now. controls: the widget of each value, by name;
     empty without ipywidgets.
+
+    >>> def draw(ax, factor):
+    ...     theory_line(ax, torch.arange(50), factor ** torch.arange(50.0), label=f"{factor} per layer")
+    >>> figure = live(draw, factor=(0.5, 1.5, 0.9))
+    >>> figure.set(factor=1.1).values  # drawn again, as a slider does it
+    {'factor': 1.1}
     """
 
     def __init__(self, draw: Callable[..., Any], axes: Any, ranges: dict[str, Any]):

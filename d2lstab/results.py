@@ -20,7 +20,11 @@ _MOST_DIGITS = 6  # significant ones in a claim: more would differ between devic
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """Base of all results: named tensors that show what they are. Those with a picture draw it: `plot(ax)`."""
+    """Base of all results: named tensors that show what they are. Those with a picture draw it: `plot(ax)`.
+
+    >>> random_product(n=2, factors=3, trials=5)  # a result shows its tensors' shapes and dtypes
+    ProductTrace(log_norm: 5×3 float64, direction: 5×2×2 float32)
+    """
 
     def _rows(self) -> list[tuple[str, str]]:
         """One (name, description) per field."""
