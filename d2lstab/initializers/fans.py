@@ -14,7 +14,12 @@ Convolution = nn.modules.conv._ConvNd  # their common base
 
 
 class Fans(NamedTuple):
-    """How many terms are summed per output in the forward pass, and per input in the backward pass."""
+    """How many terms are summed per output in the forward pass, and per input in the backward pass.
+
+    >>> fan_in, fan_out = fans(nn.Linear(64, 10))
+    >>> fan_in, fan_out
+    (64, 10)
+    """
 
     fan_in: float
     fan_out: float

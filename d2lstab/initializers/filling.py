@@ -18,7 +18,14 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class Initializer(Protocol):
-    """A function that fills a weight in place and returns it, as those of torch.nn.init do: initializer(weight, generator=…)."""
+    """A function that fills a weight in place and returns it, as those of torch.nn.init do: initializer(weight, generator=…).
+
+    >>> def signs_(weight, *, generator=None):
+    ...     return weight.bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
+    >>> initialize_(nn.Linear(3, 2), signs_).weight.detach().abs()
+    tensor([[1., 1., 1.],
+            [1., 1., 1.]])
+    """
 
     def __call__(self, weight: Tensor, /, *, generator: Generator | None) -> Tensor: ...
 

@@ -34,6 +34,11 @@ def delta_orthogonal_(weight: Tensor, *, gain: float = 1.0, generator: Generator
     A dense weight is filled as `orthogonal_` fills it.
     Raises what `orthogonal_` raises.
     Source: Xiao et al. 2018, arXiv:1806.05393, algorithm 1.
+
+    >>> weight = delta_orthogonal_(torch.empty(4, 4, 3, 3), generator=seeded(0))
+    >>> middle = weight[:, :, 1, 1]
+    >>> torch.allclose(middle @ middle.T, torch.eye(4), atol=1e-6), int(weight.count_nonzero())
+    (True, 16)
     """
     check_matrix(weight)
     signed_scale_of(gain=gain)

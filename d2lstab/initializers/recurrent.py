@@ -27,6 +27,10 @@ def identity_recurrent_(weight: Tensor, *, scale: float = 1.0, generator: Genera
     The generator is not used; it is taken because every initializer takes one.
     Raises ValueError if the weight is not a square matrix or the scale no finite number.
     Source: Le, Jaitly and Hinton 2015, arXiv:1504.00941, section 2.
+
+    >>> identity_recurrent_(torch.empty(2, 2))
+    tensor([[1., 0.],
+            [0., 1.]])
     """
     check_matrix(weight)
     signed_scale_of(scale=scale)
@@ -46,6 +50,11 @@ def initialize_recurrent_(
     drawn one by one, so each has its own fans; torch's own functions see the gates as one tall matrix. Nothing is
     written before all is drawn.
     Raises TypeError for other modules, and what `draw_weight` raises.
+
+    >>> lstm = initialize_recurrent_(nn.LSTM(2, 8))
+    >>> gates = lstm.weight_hh_l0.detach().split(8)
+    >>> all(torch.allclose(gate @ gate.T, torch.eye(8), atol=1e-6) for gate in gates)  # each is orthogonal
+    True
     """
     whole_numbers(seed=seed, at_least=0)
     gates, generator = gates_of(module), seeded(seed)
@@ -69,6 +78,10 @@ def forget_bias_(module: nn.Module, value: float) -> nn.Module:
     torch adds two biases, bias_ih and bias_hh: their sum becomes `value`, the second 0. In a GRU it is the gate z.
     Raises TypeError for a module without such a gate, ValueError for one without biases or a value that is not finite.
     Source: Gers, Schmidhuber and Cummins 2000, Learning to Forget; Jozefowicz et al. 2015.
+
+    >>> lstm = forget_bias_(nn.LSTM(1, 2), 3.0)
+    >>> (lstm.bias_ih_l0 + lstm.bias_hh_l0).detach()[2:4]  # input, forget, cell and output gate, of two units each
+    tensor([3., 3.])
     """
     if not is_number(value) or not -inf < value < inf:
         raise ValueError(f"value={value!r}\nexpected a finite number")
@@ -90,6 +103,11 @@ def chrono_(module: nn.Module, longest: int, *, seed: int = 0) -> nn.Module:
     is its negative. torch's second bias of these gates becomes 0. module: an nn.LSTM or GRU, or their cell.
     Raises ValueError for longest below 3, where there is nothing to spread, and what `forget_bias_` raises.
     Source: Tallec and Ollivier 2018, arXiv:1804.11188, eq. 16.
+
+    >>> lstm = chrono_(nn.LSTM(1, 64), longest=100)
+    >>> spread = lstm.bias_ih_l0.detach()[64:128].exp()  # its forget gates' U
+    >>> bool(spread.min() > 1), bool(spread.max() < 99)
+    (True, True)
     """
     (longest,) = whole_numbers(longest=longest, at_least=3)
     whole_numbers(seed=seed, at_least=0)

@@ -22,6 +22,10 @@ def icnr_(
     Raises ValueError for a number of outputs that upscale² does not divide, a scalar or vector, upscale below 1, and
     what inner raises.
     Source: Aitken et al. 2017, arXiv:1707.02937, section 3.
+
+    >>> weight = icnr_(torch.empty(8, 3, 3, 3), upscale=2, generator=seeded(0))
+    >>> torch.equal(weight[0], weight[3]), torch.equal(weight[3], weight[4])  # four copies of each of two
+    (True, False)
     """
     (upscale,) = whole_numbers(upscale=upscale)
     copies = upscale**2
