@@ -17,7 +17,12 @@ _LENGTHS = torch.logspace(-10, 10, 801, dtype=torch.float64, device="cpu")  # 1 
 
 
 class DepthScales(NamedTuple):
-    """Numbers of layers over which a length, and a correlation, come closer to their fixed points by a factor e."""
+    """Numbers of layers over which a length, and a correlation, come closer to their fixed points by a factor e.
+
+    >>> scales = depth_scales(torch.relu, 2**0.5)  # He's weights are at the edge of chaos
+    >>> scales.variance, scales.correlation
+    (inf, inf)
+    """
 
     variance: float
     correlation: float
@@ -112,6 +117,9 @@ def c_star(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> floa
     A χ within 1e-5 of 1 is taken to be at the edge of chaos, unless the correlation settles at 0.
     Raises what `q_star` raises, and ValueError where the length settles at 0 and there is no correlation.
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 5.
+
+    >>> c_star(torch.tanh, 1.0, 0.3), round(c_star(torch.tanh, 3.0), 4)  # order; chaos, and no bias in common
+    (1.0, 0.0)
     """
     return _settled(activation, sigma_w, sigma_b)[1]
 
@@ -179,6 +187,10 @@ def depth_scales(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -
 
     ξ = −1 / ln of the slope of each map at its fixed point; inf where the slope is 1, at the edge of chaos.
     Raises what `c_star` raises. Source: Schoenholz et al. 2017, arXiv:1611.01232, eq. 6 and 9.
+
+    >>> scales = depth_scales(torch.relu, 1.0, 0.3)
+    >>> round(scales.variance, 2), round(scales.correlation, 2)  # both maps have the slope ½: 1 / ln 2
+    (1.44, 1.44)
     """
     q, c, panels = _settled(activation, sigma_w, sigma_b)
     length_slope = sigma_w**2 * float(moments_at(activation, q, panels).derivative)

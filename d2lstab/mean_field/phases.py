@@ -20,7 +20,10 @@ _FAR = 200.0  # a logarithm beyond which f is taken as linear or constant
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Trajectory(Result):
-    """Second moments that an infinitely wide network has, layer by layer; entry 0 is the input."""
+    """Second moments that an infinitely wide network has, layer by layer; entry 0 is the input.
+
+    >>> ax = trajectory(torch.tanh, sigma_w=1.0, depth=20).plot(direction="backward")
+    """
 
     forward: Tensor  # (depth + 1,), natural log of the mean squared activation
     backward: Tensor  # (depth + 1,), natural log of the mean squared gradient; entry `depth` is 0
@@ -34,7 +37,14 @@ class Trajectory(Result):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PhaseDiagram(Result):
-    """Order and chaos over weight and bias scales."""
+    """Order and chaos over weight and bias scales.
+
+    >>> phases = phase_diagram(torch.tanh, sigma_w=[0.5, 1.0, 2.0], sigma_b=[0.1])
+    >>> phases.chi > 1  # order, order, chaos
+    tensor([[False, False,  True]])
+    >>> phases.gradient_depth.shape
+    torch.Size([1, 3])
+    """
 
     sigma_w: Tensor  # (columns,)
     sigma_b: Tensor  # (rows,)
