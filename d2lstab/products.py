@@ -31,7 +31,12 @@ _LARGE = 8  # the size from which torch's own batched matmul is fast
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ProductTrace(Result):
-    """The size of running products of random matrices, and their final direction."""
+    """The size of running products of random matrices, and their final direction.
+
+    >>> products = random_product(n=4, factors=100, trials=50)
+    >>> products.log_norm.shape, products.rate.shape, products.log10_entries.shape
+    (torch.Size([50, 100]), torch.Size([50]), torch.Size([50, 4, 4]))
+    """
 
     log_norm: Tensor  # (trials, factors), natural log of the Frobenius norm after each factor; float64
     direction: Tensor  # (trials, n, n), the final products divided by their norm
@@ -61,7 +66,12 @@ class ProductTrace(Result):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LyapunovTrace(Result):
-    """How far a product of matrices stretches its n orthogonal directions, factor by factor."""
+    """How far a product of matrices stretches its n orthogonal directions, factor by factor.
+
+    >>> trace = lyapunov_trace(2 * torch.eye(3).expand(10, 3, 3))
+    >>> trace.log_stretch.shape, [round(float(each), 4) for each in trace.exponents]  # ln 2 each
+    (torch.Size([10, 3]), [0.6931, 0.6931, 0.6931])
+    """
 
     log_stretch: Tensor  # (..., factors, n), natural logs, running sums over the factors; float64
 
@@ -161,6 +171,10 @@ def lyapunov_exponents(matrices: Tensor) -> Tensor:
     """The mean stretch per factor in n orthogonal directions, (..., n), natural logs, largest first on average.
 
     matrices: (..., factors, n, n). Raises what `lyapunov_trace` raises.
+
+    >>> halving = torch.diag(torch.tensor([1.0, 0.5]))
+    >>> [round(exponent, 4) for exponent in lyapunov_exponents(halving.expand(10, 2, 2)).tolist()]  # 0 and ln ½
+    [0.0, -0.6931]
     """
     return lyapunov_trace(matrices).exponents
 
@@ -172,6 +186,9 @@ def gaussian_lyapunov_exponents(n: int, std: float = 1.0) -> Tensor:
     λᵢ = ln std + ½ (ln 2 + ψ((n − i + 1) / 2)), natural logs per factor.
     Raises ValueError unless n is a whole number of at least 1 and std is positive and finite.
     Source: Newman 1986, Commun. Math. Phys. 103, 121–126.
+
+    >>> [round(exponent, 2) for exponent in gaussian_lyapunov_exponents(2).tolist()]
+    [0.06, -0.64]
     """
     (n,) = whole_numbers(n=n)
     freedom = torch.arange(n, 0, -1, dtype=torch.float64, device="cpu")
@@ -183,6 +200,9 @@ def critical_std(n: int) -> float:
     """The std at which a typical product neither grows nor shrinks: the top Lyapunov exponent is 0.
 
     It is a little above 1/√n, which keeps the *mean square*. Raises ValueError unless n ≥ 1.
+
+    >>> round(critical_std(4), 3)  # above 1/√4
+    0.572
     """
     return float(torch.exp(-gaussian_lyapunov_exponents(n)[0]))
 
