@@ -49,6 +49,10 @@ def convnet(
     channels: input and hidden layers; the pictures keep their size, their mean over positions goes through a linear
     map to the outputs. norm: a function of the number of channels, such as nn.BatchNorm2d. For the rest see `mlp`.
     Raises ValueError for fewer than two numbers of channels, one below 1, an even kernel size, and what `mlp` raises.
+
+    >>> network = convnet([1, 8, 16], torch.relu, initializer=INITIALIZERS["He"])
+    >>> list(dict(network.named_children())), network(torch.ones(5, 1, 8, 8)).shape
+    (['layer1', 'layer2', 'mean', 'output'], torch.Size([5, 10]))
     """
     channels = number_list("channels", channels)
     (outputs,) = whole_numbers(outputs=outputs)
@@ -86,6 +90,11 @@ def residual_convnet(
     and fixup, is as in `residual_mlp`, with convolutions that keep the size of the pictures in place of linear maps; the mean over
     positions stands before the last activation's linear map. norm: a function of the number of channels, such as
     nn.BatchNorm2d. Raises ValueError for an even kernel size, and what `residual_mlp` raises.
+
+    >>> network = residual_convnet(8, 2, torch.relu, initializer=INITIALIZERS["He"], zero_last=True)
+    >>> h = torch.ones(5, 8, 6, 6)
+    >>> torch.equal(network.block1(h), h), network(torch.ones(5, 1, 6, 6)).shape  # each block starts as the identity
+    (True, torch.Size([5, 10]))
     """
     channels, inputs, outputs = whole_numbers(channels=channels, inputs=inputs, outputs=outputs)
     conv = convolution(kernel_size)

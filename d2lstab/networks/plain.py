@@ -23,6 +23,9 @@ class Layer(nn.Module):
     """One hidden layer: h ↦ f(W h + b), or f(N(W h + b)) where there is a normalization N.
 
     linear: W and b. norm: N, None for none.
+
+    >>> Layer(Scale(3.0), nn.Hardtanh())(torch.tensor([0.1, 2.0]))  # the activation comes last
+    tensor([0.3000, 1.0000])
     """
 
     @checked

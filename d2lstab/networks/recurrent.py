@@ -15,6 +15,10 @@ class Reader(nn.Module):
     """A recurrent module and a linear map of its last state, or of every state.
 
     recurrent: an nn.RNN, LSTM or GRU with batch_first. output: the linear map. every_step: of every state.
+
+    >>> gru, x = nn.GRU(2, 8, batch_first=True), torch.ones(4, 10, 2)
+    >>> Reader(gru, nn.Linear(8, 1))(x).shape, Reader(gru, nn.Linear(8, 1), every_step=True)(x).shape
+    (torch.Size([4, 1]), torch.Size([4, 10, 1]))
     """
 
     @checked
@@ -53,6 +57,10 @@ def reader(
     (batch, steps, outputs) from every state.
     Raises ValueError for sizes below 1 or a bad dtype or device; TypeError for another kind, and what
     `initialize_recurrent_` raises.
+
+    >>> network = reader(nn.LSTM, inputs=2, width=16, outputs=1)
+    >>> network(torch.ones(4, 10, 2)).shape  # what it says of each sequence at its end
+    torch.Size([4, 1])
     """
     inputs, width, outputs = whole_numbers(inputs=inputs, width=width, outputs=outputs)
     if not (isinstance(kind, type) and issubclass(kind, nn.RNNBase)):

@@ -22,6 +22,9 @@ class PreActivation(nn.Module):
 
     linear: W and b. norm: N, None for none.
     Source: He et al. 2016, arXiv:1603.05027, fig. 4e.
+
+    >>> PreActivation(nn.Hardtanh(), Scale(3.0))(torch.tensor([0.1, 2.0]))  # the linear map comes last
+    tensor([0.3000, 3.0000])
     """
 
     @checked
@@ -43,6 +46,11 @@ class Scale(nn.Module):
     """One factor, trained or fixed: h ↦ s h.
 
     factor: s, or where it starts. train: whether it is a parameter.
+
+    >>> Scale(0.5)(torch.ones(2))
+    tensor([0.5000, 0.5000])
+    >>> len(list(Scale(0.5).parameters())), len(list(Scale(0.5, train=True).parameters()))
+    (0, 1)
     """
 
     @checked
@@ -65,6 +73,10 @@ class Block(nn.Module):
 
     branch: B, of the same shape as its input. scale: the module of s, such as `Scale`; None for 1. norm: N, None for
     none. skip: a.
+
+    >>> h, branch = torch.ones(5, 4), nn.Linear(4, 4)
+    >>> torch.equal(Block(branch, Scale(0.0))(h), h), torch.equal(Block(branch)(h), h + branch(h))
+    (True, True)
     """
 
     @checked

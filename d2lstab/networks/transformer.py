@@ -25,6 +25,11 @@ class Attention(nn.Module):
     √(width per head), which bounds the logits by the same number.
     Raises ValueError for sizes below 1 or a width that heads does not divide, TypeError for other kinds.
     Sources: Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dehghani et al. 2023, arXiv:2302.05442 (qk_norm).
+
+    >>> attention, h = Attention(8, heads=2), normal(5, 8, generator=seeded(0))
+    >>> later = h + nn.functional.one_hot(torch.tensor(4), 5)[:, None]  # another last place
+    >>> torch.allclose(attention(h)[:-1], attention(later)[:-1])  # which the places before do not see
+    True
     """
 
     query: nn.Linear
@@ -65,6 +70,10 @@ class Embedding(nn.Module):
 
     vocabulary: how many tokens there are, from 0.
     Raises ValueError for sizes below 1.
+
+    >>> embedding = Embedding(vocabulary=50, length=16, width=8)
+    >>> embedding(torch.tensor([[3, 1, 3]])).shape  # the same token at two places has two vectors
+    torch.Size([1, 3, 8])
     """
 
     @checked
@@ -114,6 +123,10 @@ def transformer(
     Raises ValueError for sizes below 1, a width that heads does not divide, post_norm or with_deepnorm without norm, and
     what `mlp` raises.
     Sources: Radford et al. 2019 (the default); Xiong et al. 2020, arXiv:2002.04745; Wang et al. 2022, arXiv:2203.00555.
+
+    >>> network = transformer(vocabulary=50, width=16, blocks=2)
+    >>> network(torch.zeros(3, 10, dtype=torch.long)).shape
+    torch.Size([3, 10, 50])
     """
     vocabulary, blocks, length = whole_numbers(vocabulary=vocabulary, blocks=blocks, length=length)
     width, heads = _headed(width, heads)

@@ -36,6 +36,10 @@ def upsampler(
     partial(icnr_, upscale=2); None takes the other one.
     Raises ValueError for sizes below 1, an even kernel size, and what `mlp` raises.
     Source: Shi et al. 2016, arXiv:1609.05158.
+
+    >>> network = upsampler([1, 8], upscale=2, activation=torch.relu, initializer=INITIALIZERS["He"])
+    >>> network(torch.ones(3, 1, 8, 8)).shape
+    torch.Size([3, 1, 16, 16])
     """
     channels = number_list("channels", channels, at_least=1)
     (upscale,) = whole_numbers(upscale=upscale)
