@@ -42,6 +42,9 @@ def photographs(*, dtype: torch.dtype | None = None, device: torch.device | str 
 
     Raises ModuleNotFoundError, with the command that helps, where scikit-learn is missing.
     Sources: danielbuechele (china) and vultilion (flower) on Flickr, both CC BY 2.0.
+
+    >>> {name: picture.shape for name, picture in photographs().items()}
+    {'china': torch.Size([3, 427, 640]), 'flower': torch.Size([3, 427, 640])}
     """
     load_sample_image = _of_sklearn("photographs").load_sample_image
     dtype, device = floating_dtype(dtype), available_device(device)
@@ -60,6 +63,12 @@ def characters(length: int = 32, *, device: torch.device | str | None = None) ->
     to be tested on. The texts are the descriptions that scikit-learn bundles with its data: about 43,000 characters.
     Raises ValueError for a length below 1 or beyond the shorter part, ModuleNotFoundError where scikit-learn is
     missing.
+
+    >>> text, alphabet = characters(length=32)
+    >>> text.inputs.shape[1], torch.equal(text.inputs[:, 1:], text.targets[:, :-1])  # the same, one character later
+    (32, True)
+    >>> "".join(sorted(alphabet)) == alphabet
+    True
     """
     _of_sklearn("characters")
     (length,), device = whole_numbers(length=length), available_device(device)

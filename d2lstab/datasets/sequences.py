@@ -24,6 +24,11 @@ def adding_problem(
     targets: (examples, 1). Answering 1 always has a mean squared error of 1/6.
     Raises ValueError for a length below 2, examples below 2, or a bad dtype or device.
     Source: Hochreiter and Schmidhuber 1997, section 5.4, in the form of Le et al. 2015, arXiv:1504.00941.
+
+    >>> data = adding_problem(length=10)
+    >>> numbers, marks = data.inputs.unbind(-1)
+    >>> marks.sum(1).unique(), torch.allclose((numbers * marks).sum(1, keepdim=True), data.targets)
+    (tensor([2.]), True)
     """
     length, examples = whole_numbers(length=length, examples=examples, at_least=2)
     generator, total = seeded(seed), examples + examples // 2
@@ -52,6 +57,10 @@ def copy_problem(
     symbols. Guessing the symbols has a loss of recall · ln(symbols) / (delay + 2 · recall) nats per step.
     Raises ValueError for delay, recall or symbols below 1, examples below 2, or a device that is not there.
     Source: Hochreiter and Schmidhuber 1997, in the form of Arjovsky et al. 2016, arXiv:1511.06464, section 4.1.
+
+    >>> data = copy_problem(delay=3, recall=2)  # two symbols below 8, 8 a blank, 9 the signal to begin
+    >>> data.inputs[0].tolist(), data.targets[0].tolist()
+    ([4, 7, 8, 8, 9, 8, 8], [8, 8, 8, 8, 8, 4, 7])
     """
     delay, symbols, recall = whole_numbers(delay=delay, symbols=symbols, recall=recall)
     (examples,) = whole_numbers(examples=examples, at_least=2)

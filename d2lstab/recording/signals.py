@@ -18,7 +18,15 @@ from .tables import frame, html_table, number_text, shape_text, text_table
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SignalRow(Result):
-    """What went through one call of a layer; NaN stands for "not measured"."""
+    """What went through one call of a layer; NaN stands for "not measured".
+
+    >>> model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    >>> with record(model) as signals:
+    ...     _ = model(torch.ones(4, 8))
+    >>> row = signals["1"]
+    >>> row.label, row.kind, row.shape, row.variation  # all samples are one: nothing differs between them
+    ('1', 'ReLU', (4, 8), 0.0)
+    """
 
     name: str  # the module's path; functional calls are path.relu()
     call: int  # 1 for the first call of this layer, 2 for the second …
@@ -75,7 +83,16 @@ _COLUMNS = {"moment": "E h²", "variation": "variation", "gradient": "E g²", "d
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Signals(Result):
-    """What `record` measured, in order of execution: a sequence of rows, one per layer call."""
+    """What `record` measured, in order of execution: a sequence of rows, one per layer call.
+
+    >>> model = nn.Sequential(nn.Identity(), nn.ReLU())
+    >>> with record(model, full=True) as signals:
+    ...     model(torch.tensor([[1.0, -1.0], [3.0, -1.0]], requires_grad=True)).sum().backward()
+    >>> print(signals.table())
+    layer      kind  output  E h²  variation  E g²  dead  saturated
+    0      Identity     2×2     3       0.58   0.5     0          –
+    1          ReLU     2×2   2.5       0.63     1   0.5          –
+    """
 
     tape: list[Entry] = field(default_factory=list)  # entries whose numbers may still be on the device
 
