@@ -26,6 +26,11 @@ def sharpness(loss: Tensor, parameters: Iterable[Tensor], *, rounds: int = 50, t
     parameters that are none or that it does not depend on, for an operation in it that cannot be differentiated
     twice, rounds < 1, or a tolerance that is not positive.
     Source: Cohen, Kaur, Li, Kolter, Talwalkar 2021, arXiv:2103.00065.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> loss = 3 * x[0] ** 2 + x[1] ** 2
+    >>> round(sharpness(loss, [x]), 3)  # of second derivatives 6 and 2
+    6.0
     """
     (rounds,) = whole_numbers(rounds=rounds)
     parameters = _checked(loss, parameters, tolerance)

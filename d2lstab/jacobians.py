@@ -20,7 +20,12 @@ __all__ = ["Spectrum", "chain", "input_jacobian", "isometry", "layer_jacobians",
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Spectrum(Result):
-    """The singular values of a Jacobian."""
+    """The singular values of a Jacobian.
+
+    >>> spectrum = isometry(Scale(2.0), torch.ones(3))
+    >>> [round(float(value), 4) for value in (spectrum.mean_square, spectrum.spread, spectrum.condition)]
+    [4.0, 0.0, 1.0]
+    """
 
     singular_values: Tensor  # (..., k), largest first; NaN where rounding has swallowed them
 
@@ -71,6 +76,11 @@ def layer_jacobians(model: Iterable[nn.Module], inputs: Tensor) -> list[Tensor]:
     ValueError if there is no layer, inputs are not finite floating numbers of at least one example or do not
     fit a layer, or the examples act on one another.
     Source: Zhang et al., Dive into Deep Learning, §5.4.1.
+
+    >>> network, x = mlp([4, 8, 2], torch.tanh, initializer=INITIALIZERS["He"]), torch.ones(4)
+    >>> first, second = layer_jacobians(network, x)
+    >>> first.shape, second.shape, torch.allclose(second @ first, input_jacobian(network, x), atol=1e-5)
+    (torch.Size([8, 4]), torch.Size([2, 8]), True)
     """
     if not isinstance(model, Iterable) or isinstance(model, Tensor):
         raise TypeError(f"model of type {type(model).__name__}\nexpected an nn.Sequential or a list of layers")
@@ -102,6 +112,10 @@ def input_jacobian(model: nn.Module, inputs: Tensor) -> Tensor:
 
     inputs: (batch, ...), or (features,) for one example. What comes back and what is left as it was is as with
     `layer_jacobians` of a model of one layer. Raises what `layer_jacobians` raises.
+
+    >>> input_jacobian(nn.ReLU(), torch.tensor([-1.0, 2.0]))
+    tensor([[0., 0.],
+            [0., 1.]])
     """
     return layer_jacobians([model], inputs)[0]
 
@@ -112,6 +126,10 @@ def chain(jacobians: Iterable[Tensor]) -> list[Tensor]:
 
     jacobians: those of `layer_jacobians`, first layer first. Raises ValueError if there are none or two
     neighbours do not fit, TypeError if one is no tensor.
+
+    >>> products = chain([2 * torch.eye(2), 3 * torch.eye(2)])
+    >>> [float(product[0, 0]) for product in products]  # from the input, from layer 1, from the output
+    [6.0, 3.0, 1.0]
     """
     jacobians = list(jacobians)
     if not all(isinstance(jacobian, Tensor) for jacobian in jacobians):
@@ -141,6 +159,9 @@ def singular_values(matrix: Tensor) -> Tensor:
     back as NaN, and so do all those of a matrix that is not finite; those of a matrix of zeros are 0.
     matrix: one or many. Raises ValueError for a tensor that is not floating or has fewer than two dimensions, TypeError
     for anything else.
+
+    >>> singular_values(torch.ones(2, 2)).round(decimals=4)  # the second is 0, or what rounding makes of it
+    tensor([2., nan], dtype=torch.float64)
     """
     if not isinstance(matrix, Tensor):
         raise TypeError(f"matrix of type {type(matrix).__name__}\nexpected a floating tensor (..., out, in)")

@@ -33,6 +33,10 @@ def propagate(inputs: Tensor, weights: Sequence[Tensor], activation: Activation)
     Raises TypeError if the inputs or a weight are no tensors, ValueError if they do not fit, or the activation returns NaN for a finite number, and
     what `check_elementwise` raises.
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 3.
+
+    >>> weights = [2 * torch.eye(3)] * 4
+    >>> propagate(torch.ones(5, 3), weights, torch.relu).exp().round().tolist()
+    [1.0, 4.0, 16.0, 64.0, 256.0]
     """
     weights = list(weights)
     _check_shapes(inputs, weights)

@@ -19,7 +19,14 @@ from ..threads import one_thread_on_two_cores
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StateGradients(Result):
-    """The size of the gradient of each state that a recurrent module hands to its next step."""
+    """The size of the gradient of each state that a recurrent module hands to its next step.
+
+    >>> def module(seed):
+    ...     return initialize_recurrent_(nn.RNN(2, 32, batch_first=True), lecun_normal_, seed=seed)
+    >>> found = state_gradients(module, normal(8, 50, 2, generator=seeded(0)))
+    >>> bool((found.hidden[:, -1] < found.hidden[:, 0]).all()), found.cell  # 50 steps back, less; an RNN has no cell
+    (True, None)
+    """
 
     hidden: Tensor  # (seeds, steps + 1), natural log of |∂loss/∂h| by lag; entry 0 is the last state
     cell: Tensor | None  # the same for the cell of an LSTM; the last one is handed to nobody, and is at −∞
