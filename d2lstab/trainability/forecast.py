@@ -79,7 +79,14 @@ _PLANS = (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Trainability(Result):
-    """How likely each optimizer trains the network at its best learning rate, and what says so."""
+    """How likely each optimizer trains the network at its best learning rate, and what says so.
+
+    >>> model = mlp([8, 16, 3], torch.relu, initializer=he_normal_)
+    >>> likely = diagnose(model, normal(16, 8, generator=seeded(0)), torch.arange(16) % 3).trainability
+    >>> likely.sgd > 0.5, likely.adam > 0.5
+    (True, True)
+    >>> ax = likely.plot()
+    """
 
     sgd: float  # with momentum 0.9; in [0, 1], NaN where not measured
     adam: float  # as sgd

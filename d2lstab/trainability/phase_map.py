@@ -28,7 +28,15 @@ _STACK = 16  # networks that train together: not more with fewer processes, for 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TrainabilityMap(Result):
-    """What networks learned whose weights and biases were drawn with the scales of a plane."""
+    """What networks learned whose weights and biases were drawn with the scales of a plane.
+
+    >>> from functools import partial
+    >>> settings = {"depth": 3, "steps": 5, "optimizer": partial(torch.optim.Adam, lr=0.002), "progress": False}
+    >>> scales = {"sigma_w": [0.5, 1.0, 2.0], "sigma_b": [0.1]}
+    >>> found = trainability_map(torch.tanh, digits(), **scales, seeds=[0, 1], **settings)
+    >>> found.accuracy.shape, bool(found.diverged.any())  # seeds, sigma_b, sigma_w
+    (torch.Size([2, 1, 3]), False)
+    """
 
     sigma_w: Tensor  # (columns,)
     sigma_b: Tensor  # (rows,)

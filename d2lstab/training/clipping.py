@@ -14,6 +14,11 @@ def clip_by_value_(gradients: Sequence[Tensor], limit: float) -> Tensor:
 
     gradients: a list of floats, each (seeds, ...). Raises ValueError for others, and unless limit > 0; TypeError for one
     tensor in place of a list.
+
+    >>> gradients = [torch.tensor([[3.0, -0.5]]), torch.tensor([[-4.0]])]  # of one seed, two tensors
+    >>> norm = clip_by_value_(gradients, limit=1.0)
+    >>> gradients
+    [tensor([[ 1.0000, -0.5000]]), tensor([[-1.]])]
     """
     _check(gradients, limit)
     norm = norm_over(gradients)
@@ -28,6 +33,11 @@ def clip_by_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
 
     gradients: a list of floats, each (seeds, ...). Raises ValueError for others, and unless limit > 0; TypeError for one
     tensor in place of a list.
+
+    >>> gradients = [torch.tensor([[3.0]]), torch.tensor([[4.0]])]  # of one seed, two tensors
+    >>> norm = clip_by_norm_(gradients, limit=1.0)
+    >>> norm.tolist(), [round(float(each), 3) for each in gradients]  # each on its own
+    ([5.0], [1.0, 1.0])
     """
     _check(gradients, limit)
     norm = norm_over(gradients)
@@ -43,6 +53,11 @@ def clip_by_global_norm_(gradients: Sequence[Tensor], limit: float) -> Tensor:
     gradients: floats, each (seeds, ...). Per seed it is torch.nn.utils.clip_grad_norm_; a norm that is not finite makes
     that seed's gradient 0 or NaN, as it does there, and no other's. Raises what `clip_by_norm_` raises.
     Source: Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
+
+    >>> gradients = [torch.tensor([[3.0]]), torch.tensor([[4.0]])]  # of one seed, two tensors
+    >>> norm = clip_by_global_norm_(gradients, limit=1.0)
+    >>> norm.tolist(), [round(float(each), 3) for each in gradients]  # their direction stays
+    ([5.0], [0.6, 0.8])
     """
     _check(gradients, limit)
     norm = norm_over(gradients)

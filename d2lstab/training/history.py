@@ -15,7 +15,15 @@ from .movement import Movement
 
 @dataclass(frozen=True, eq=False, repr=False)
 class History(Result):
-    """What happened while some seeds were trained."""
+    """What happened while some seeds were trained.
+
+    >>> from functools import partial
+    >>> def network(seed):
+    ...     return mlp([64, 32, 10], torch.relu, initializer=he_normal_, seed=seed)
+    >>> history = train(network, digits(), optimizer=partial(torch.optim.SGD, lr=0.1), steps=20, seeds=range(3))
+    >>> history.loss.shape, len(history.models), bool(history.diverged.any())  # seeds, steps
+    (torch.Size([3, 20]), 3, False)
+    """
 
     loss: Tensor  # (seeds, steps), of each step's batch before the step; NaN after a seed has diverged
     gradient_norm: Tensor  # (seeds, steps), over all parameters, before clipping

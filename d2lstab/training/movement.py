@@ -15,7 +15,16 @@ from .stack import Alone
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Movement(Result):
-    """How far each parameter moved, step by step: Euclidean norms over the parameter's entries."""
+    """How far each parameter moved, step by step: Euclidean norms over the parameter's entries.
+
+    >>> from functools import partial
+    >>> def network(seed):
+    ...     return mlp([64, 10], torch.relu, initializer=he_normal_, seed=seed)
+    >>> adam = partial(torch.optim.Adam, lr=0.01)
+    >>> moved = train(network, digits(), optimizer=adam, steps=5, seeds=range(3), movement=True).movement
+    >>> moved.names, moved.ratio.shape  # seeds, parameters, steps
+    (('output.weight', 'output.bias'), torch.Size([3, 2, 5]))
+    """
 
     names: tuple[str, ...]  # of the parameters
     gradient: Tensor  # (seeds, parameters, steps), before clipping
