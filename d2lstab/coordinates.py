@@ -30,7 +30,16 @@ _MOST_LINES = 12  # that a legend can name
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CoordinateCheck(Result):
-    """By how much an optimizer changed the outputs of every layer, at several widths."""
+    """By how much an optimizer changed the outputs of every layer, at several widths.
+
+    >>> from functools import partial
+    >>> def network(width, seed):
+    ...     return mlp([8, width, width, 3], torch.tanh, initializer=lecun_normal_, seed=seed)
+    >>> batch, sgd = (normal(6, 8, generator=seeded(0)), torch.arange(6) % 3), partial(torch.optim.SGD, lr=0.1)
+    >>> found = coordinate_check(network, *batch, widths=[16, 32, 64], optimizer=sgd, seeds=[0, 1])
+    >>> found.layers, found.change.shape, found.growth.shape  # seeds, layers, steps; and widths
+    (('layer1.linear', 'layer2.linear', 'output'), torch.Size([2, 3, 3, 3]), torch.Size([2, 3, 3]))
+    """
 
     layers: tuple[str, ...]  # calls of layers, in the order of the first
     widths: Tensor  # (widths,)

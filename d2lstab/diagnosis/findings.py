@@ -72,7 +72,16 @@ PREDICTED = {"input_scale", "exploding", "vanishing", "blind", "output_scale"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Finding(Result):
-    """One fault: what was measured, what is expected of a healthy network, and what helps."""
+    """One fault: what was measured, what is expected of a healthy network, and what helps.
+
+    >>> model = mlp([8, 16, 3], torch.relu, initializer=he_normal_)
+    >>> _ = nn.init.constant_(model.layer1.linear.bias, -100.0)
+    >>> finding = diagnose(model, normal(16, 8, generator=seeded(0)), torch.arange(16) % 3).findings[0]
+    >>> finding.fault, finding.layer, finding.severity
+    ('dead', 'layer1.relu()', 'fault')
+    >>> finding.evidence
+    '100% of the units are 0 for all samples; about half of the entries are expected to be'
+    """
 
     fault: str  # a key of FAULTS
     layer: str  # where it begins; empty for the network as a whole

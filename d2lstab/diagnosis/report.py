@@ -24,7 +24,16 @@ from .trial import hold_all, private_optimizer
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Diagnosis(Result):
-    """What `diagnose` found: the root cause first, what it brings about below it."""
+    """What `diagnose` found: the root cause first, what it brings about below it.
+
+    >>> model = mlp([8, 16, 3], torch.relu, initializer=he_normal_)
+    >>> _ = nn.init.constant_(model.layer1.linear.bias, -100.0)
+    >>> report = diagnose(model, normal(16, 8, generator=seeded(0)), torch.arange(16) % 3)
+    >>> report.verdict, [finding.fault for finding in report.findings]  # the root cause, what it brings about
+    ('dead', ['dead', 'blind'])
+    >>> {row.label: row.dead for row in report.signals}
+    {'layer1.linear': 0.0, 'layer1.relu()': 1.0, 'output': 1.0}
+    """
 
     findings: tuple[Finding, ...]  # the root cause first; none where nothing is wrong
     trainability: Trainability  # how likely it trains
@@ -185,7 +194,14 @@ def _named(row: SignalRow) -> str:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Repair(Result):
-    """A repaired copy of a model."""
+    """A repaired copy of a model.
+
+    >>> model = mlp([8, 16, 3], torch.relu, initializer=he_normal_)
+    >>> _ = nn.init.constant_(model.layer1.linear.bias, -100.0)
+    >>> report = diagnose(model, normal(16, 8, generator=seeded(0)), torch.arange(16) % 3)
+    >>> report.repaired()
+    Repair(before: dead, after: healthy)
+    """
 
     model: nn.Module  # the copy
     before: Diagnosis  # of the model as it was given

@@ -25,6 +25,11 @@ def check(number: str, answer: Any) -> None:
     number: of the exercise, such as "03.2". answer: what the exercise asks for, a number or a function; None or
     `...` means not answered yet.
     Raises ValueError for a number that no exercise has.
+
+    >>> check("03.3", None)
+    03.3 is waiting for your answer.
+    >>> check("03.3", 0.5)
+    03.3 is not right yet: 0.5 is too small. A typical product neither grows nor shrinks where λ₁ = 0.
     """
     if number not in EXERCISES:
         raise ValueError(f"exercise={number!r}\nexpected one of {', '.join(sorted(EXERCISES))}")

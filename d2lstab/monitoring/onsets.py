@@ -26,7 +26,20 @@ _OF_GRADIENTS = (exploding, vanishing)  # sizes are judged against the loss
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Onset(Result):
-    """The step at which a fault was first seen, and what `diagnosis` says of it there."""
+    """The step at which a fault was first seen, and what `diagnosis` says of it there.
+
+    >>> model = Scale(1.0, train=True)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=1e10)
+    >>> with Monitor(model, optimizer=optimizer, every=1, tell=None) as monitor:
+    ...     for _ in range(3):  # each step makes the factor 2 · 10¹⁰ times as large
+    ...         optimizer.zero_grad()
+    ...         loss = model(torch.ones(4, 1)).square().mean()
+    ...         loss.backward()
+    ...         optimizer.step()
+    ...         monitor.step(loss)
+    >>> [(onset.step, onset.finding.fault) for onset in monitor.signals.onsets]
+    [(3, 'non_finite_forward')]
+    """
 
     step: int  # of training, from 1
     finding: Finding  # the fault, its layer, the evidence and what helps

@@ -28,7 +28,20 @@ _LOGARITHMIC = {"moment", "gradient", "largest", "ratio"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TrainingSignals(Result):
-    """What a `Monitor` recorded. NaN stands for what was not measured: a layer not called, a share without meaning."""
+    """What a `Monitor` recorded. NaN stands for what was not measured: a layer not called, a share without meaning.
+
+    >>> model = mlp([8, 16, 3], torch.relu, initializer=he_normal_)
+    >>> with Monitor(model, every=5) as monitor:
+    ...     for seed in range(10):
+    ...         loss = model(normal(6, 8, generator=seeded(seed))).square().mean()
+    ...         model.zero_grad()
+    ...         loss.backward()
+    ...         monitor.step(loss)
+    >>> signals = monitor.signals
+    >>> signals.layers, signals.moment.shape  # records, layers
+    (('layer1.linear', 'layer1.relu()', 'output'), torch.Size([2, 3]))
+    >>> ax = signals.plot_layers("moment")
+    """
 
     steps: Tensor  # (records,), of training, from 1
     loss: Tensor  # (records,), as given to `Monitor.step`, before the step
