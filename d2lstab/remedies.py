@@ -28,7 +28,12 @@ _MOMENTUM = partial(torch.optim.SGD, lr=0.03, momentum=0.9)
 
 @dataclass(frozen=True)
 class Patient:
-    """A network of some depth, and how it is trained."""
+    """A network of some depth, and how it is trained.
+
+    >>> patient = Patient(torch.tanh, INITIALIZERS["Xavier"], depth=5)
+    >>> patient.network(seed=0)(torch.ones(3, 64)).shape
+    torch.Size([3, 10])
+    """
 
     activation: Activation  # after each hidden layer
     initializer: Initializer  # of all weights
@@ -93,7 +98,14 @@ PATIENTS: dict[str, Patient] = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RemedyMatrix(Result):
-    """How much each patient learned under each remedy, and what it let through of a gradient before."""
+    """How much each patient learned under each remedy, and what it let through of a gradient before.
+
+    >>> patients = {"a small one": Patient(torch.tanh, normal_, depth=4)}
+    >>> remedies = {"batch norm": REMEDIES["batch norm"]}
+    >>> matrix = remedy_matrix(digits(), patients=patients, remedies=remedies, steps=5, seeds=[0, 1], progress=False)
+    >>> matrix.of("a small one", "batch norm").shape, matrix.log10_ratio.shape  # seeds; patients, remedies, seeds
+    (torch.Size([2]), torch.Size([1, 1, 2]))
+    """
 
     patients: tuple[str, ...]  # names of the rows
     remedies: tuple[str, ...]  # names of the columns
