@@ -85,6 +85,11 @@ REMEDIES: dict[str, Remedy] = {
     **_FIVE,
     "all five": together(*_FIVE.values()),
 }
+"""Remedies by name: functions from a `Patient` to a treated one.
+
+>>> REMEDIES["ReLU"](PATIENTS["sigmoid Xavier"]) == Patient(torch.relu, xavier_normal_)
+True
+"""
 PATIENTS: dict[str, Patient] = {
     "sigmoid N(0, 1)": Patient(torch.sigmoid, normal_),
     "sigmoid Xavier": Patient(torch.sigmoid, xavier_normal_),
@@ -94,6 +99,12 @@ PATIENTS: dict[str, Patient] = {
     "ReLU torch default": Patient(torch.relu, torch_default_),
     "ReLU He, 50 layers": Patient(torch.relu, he_normal_, depth=50),
 }
+"""Patients by name: networks of 20 layers where the name does not say how many, some of which do not train.
+
+>>> patient = PATIENTS["ReLU He, 50 layers"]
+>>> patient.depth, len(patient.network(seed=0))
+(50, 50)
+"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

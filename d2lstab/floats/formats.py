@@ -16,6 +16,11 @@ FLOAT_FORMATS: dict[str, torch.dtype] = {
     "float8_e5m2": torch.float8_e5m2,
     "float8_e4m3fn": torch.float8_e4m3fn,
 }
+"""torch's floating-point formats by name.
+
+>>> {name: describe(dtype).eps for name, dtype in FLOAT_FORMATS.items() if "16" in name}
+{'bfloat16': 0.0078125, 'float16': 0.0009765625}
+"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

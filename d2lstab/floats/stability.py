@@ -67,7 +67,6 @@ def _variance(x: Tensor) -> Tensor:
     return x.var(-1, correction=0)
 
 
-# name -> (naive, stable). Those that sum do so over the last axis, the others work entry by entry.
 STABLE_FORMS: dict[str, tuple[Formula, Formula]] = {
     "log-sum-exp": (_naive_log_sum_exp, _log_sum_exp),
     "log-softmax": (_naive_log_softmax, _log_softmax),
@@ -78,6 +77,13 @@ STABLE_FORMS: dict[str, tuple[Formula, Formula]] = {
     "norm": (_naive_norm, _norm),
     "variance": (_naive_variance, _variance),
 }
+"""Formulas by name, each as a pair: naive, stable. Those that sum do so over the last axis, the others work entry by entry.
+
+>>> naive, stable = STABLE_FORMS["log-sum-exp"]
+>>> x = torch.tensor([1000.0, 1000.0])
+>>> float(naive(x)), round(float(stable(x)), 2)  # 1000 + ln 2
+(inf, 1000.69)
+"""
 
 
 @checked
