@@ -99,7 +99,7 @@ PATIENTS: dict[str, Patient] = {
     "ReLU torch default": Patient(torch.relu, torch_default_),
     "ReLU He, 50 layers": Patient(torch.relu, he_normal_, depth=50),
 }
-"""Patients by name: networks of 20 layers where the name does not say how many, some of which do not train.
+"""Patients by name, of 20 layers where it does not say how many.
 
 >>> patient = PATIENTS["ReLU He, 50 layers"]
 >>> patient.depth, len(patient.network(seed=0))

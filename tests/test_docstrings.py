@@ -162,6 +162,10 @@ def test_an_example_prints_what_it_says(example):
     plt.close("all")
 
 
-@pytest.mark.parametrize("name", d2lstab.__all__)
-def test_what_people_import_first_has_an_example(name):
+# Another name of a type, for annotations: there is nothing to call, and no place for a docstring of its own.
+ALIASES = {"Activation"}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC.keys() - ALIASES))
+def test_every_public_name_has_an_example(name):
     assert name in EXAMPLES

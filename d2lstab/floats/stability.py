@@ -77,7 +77,7 @@ STABLE_FORMS: dict[str, tuple[Formula, Formula]] = {
     "norm": (_naive_norm, _norm),
     "variance": (_naive_variance, _variance),
 }
-"""Formulas by name, each as a pair: naive, stable. Those that sum do so over the last axis, the others work entry by entry.
+"""Formulas by name, each as a pair: naive, stable. Those that sum do so over the last axis, others entry by entry.
 
 >>> naive, stable = STABLE_FORMS["log-sum-exp"]
 >>> x = torch.tensor([1000.0, 1000.0])
