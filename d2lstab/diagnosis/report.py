@@ -31,8 +31,8 @@ class Diagnosis(Result):
     >>> report = diagnose(model, normal(16, 8, generator=seeded(0)), torch.arange(16) % 3)
     >>> report.verdict, [finding.fault for finding in report.findings]  # the root cause, what it brings about
     ('dead', ['dead', 'blind'])
-    >>> {row.label: row.dead for row in report.signals}
-    {'layer1.linear': 0.0, 'layer1.relu()': 1.0, 'output': 1.0}
+    >>> report.signals["layer1.relu()"].dead  # the share of units that are 0 for every sample
+    1.0
     """
 
     findings: tuple[Finding, ...]  # the root cause first; none where nothing is wrong

@@ -17,8 +17,8 @@ from ..results import Result
 class Propagation(Result):
     """Second moments of activations and of their gradients, layer by layer.
 
-    >>> sweep = depth_sweep(he_normal_, torch.tanh, depth=10, width=64)
-    >>> bool((sweep.backward[:, 0] > sweep.backward[:, -1]).all())  # going back, the gradient has grown
+    >>> sweep = depth_sweep(lecun_normal_, torch.relu, depth=10, width=64)
+    >>> bool((sweep.backward[:, 0] < -4).all())  # LeCun's weights halve a gradient at each ReLU
     True
     >>> ax = sweep.plot(direction="backward", label="8 networks")
     """

@@ -24,7 +24,7 @@ class SignalRow(Result):
     >>> with record(model) as signals:
     ...     _ = model(torch.ones(4, 8))
     >>> row = signals["1"]
-    >>> row.label, row.kind, row.shape, row.variation  # all samples are one: nothing differs between them
+    >>> row.label, row.kind, row.shape, round(row.variation, 4)  # all samples are one: nothing differs between them
     ('1', 'ReLU', (4, 8), 0.0)
     """
 
