@@ -1,6 +1,7 @@
 """Exercises of chapter 04: the scale of a layer."""
 
 from functools import partial
+from math import log, sqrt
 
 from torch import nn
 from torch.nn import functional as F
@@ -40,5 +41,6 @@ def _transposed_convolution(answer) -> str | None:
 
 @exercise("04.3")
 def _width_for_a_tenth(answer) -> str | None:
-    hint = "ln‖h‖² has variance 5/n per layer, and layers add up."
-    return close(answer, 5 * 50 / 0.1**2, 1250, hint)
+    hint = "ln‖h‖² has variance s² = 5L/n and mean -s²/2; a tenth of a normal distribution lies 1.28 s below its mean."
+    sd = -1.2815516 + sqrt(1.2815516**2 + 2 * log(2))
+    return close(answer, 5 * 50 / sd**2, 60, hint)
