@@ -30,7 +30,7 @@ FLOORS = [
 ]
 # Inside the one folder in which a batch takes a long way: each file uses those before it.
 DIAGNOSIS = (
-    ("findings", "subject", "attention", "expectation"),
+    ("findings", "subject", "attention", "expectation", "graph"),
     ("answers", "look", "repairs"),
     ("chaos", "measurements", "trial", "origin"),
     ("evidence",),

@@ -27,6 +27,7 @@ SETTINGS = {
     "operations": "_GROUPED",  # how much is spent, not what is said
     "phase_map": "_STACK",  # how many networks train together
     "rehearsal": "_CODE _SHIFTS _MIXED",  # the forecast was calibrated with them
+    "untrained": "_STREAM",  # noise is drawn from it
     "tangent": "_KEPT _LEAST",  # entries that are kept in memory, and what rounding makes of an eigenvalue of 0
 }
 # Guards against a division by zero.

@@ -188,7 +188,40 @@ def beyond(share: float, by: float = 1.0, low: bool = False) -> Finding | None:
 def unreachable(size: float) -> Finding:
     """Targets of this size after a sigmoid."""
     output, last = torch.full((100, 1), 0.5), row("Sigmoid", shape=(100, 1))
-    return rule("target_scale", last, targets=torch.full((100, 1), size), look={"output": output})
+    return rule("target_scale", last, targets=torch.full((100, 1), float(size)), look={"output": output})
+
+
+def uncertain(share: float = 0.5, by: float = 1.0) -> Finding | None:
+    """Targets of a binary cross-entropy, of which this share lies so far above 1, or as far below 0."""
+    targets = torch.full((10_000, 1), 0.5, dtype=torch.float64)
+    targets[: round(10_000 * share)] = 1 + by if by > 0 else by
+    loss, look = F.binary_cross_entropy_with_logits, {"output": torch.zeros(10_000, 1, dtype=torch.float64)}
+    return rule("target_scale", row(), targets=targets, loss=loss, look=look)
+
+
+class Faint(nn.Module):
+    """Ones, and so much of the input."""
+
+    def __init__(self, share: float):
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1 + self.share * x
+
+
+def heard(change: float, samples: int = 8) -> Finding | None:
+    """Outputs that change by so much when samples exchange their inputs."""
+    x = torch.arange(samples, dtype=torch.float64)[:, None]
+    order = torch.arange(samples).roll(1)
+    return rule("unread", model=Faint(change / float((x - x[order]).abs().max() or 1)), inputs=x)
+
+
+def column(samples: int) -> Finding | None:
+    """Actions, and a column of what they earned."""
+    targets = torch.zeros(samples), torch.arange(1.0, samples + 1)[:, None]
+    look = {"output": torch.zeros(samples, dtype=torch.float64)}
+    return rule("target_shape", targets=targets, look=look, loss=lambda out, t: (out * t[1]).sum())
 
 
 def far(size: float) -> Finding | None:
@@ -205,6 +238,12 @@ CASES |= {
     "targets are above it": Case(lambda by: beyond(0.5, by), 0.8e-6, 1.2e-6),
     "targets are below it": Case(lambda by: beyond(0.5, by, low=True), 0.8e-6, 1.2e-6),
     "targets are far larger than outputs": Case(far, 950, 1050),
+    "targets are no probabilities": Case(uncertain, 0.9e-3, 1.1e-3),
+    "targets are above any probability": Case(lambda by: uncertain(by=by), 0.8e-6, 1.2e-6),
+    "targets are below any probability": Case(lambda by: uncertain(by=-by), 0.8e-6, 1.2e-6),
+    "outputs follow their inputs": Case(lambda change: not heard(change), 0.9e-6, 1.1e-6),
+    "samples are enough to be exchanged": Case(lambda samples: heard(0.0, samples), 2, 3),
+    "samples are enough to earn": Case(column, 2, 3),
     "targets are far even without the last activation": Case(
         lambda size: "and train on" in unreachable(size).remedy, 9, 11
     ),
@@ -428,7 +467,8 @@ def sure(right: float = 0.0, twice: float = 2.0) -> Finding | None:
 
 def paired(change: float = 0.0, samples: int = 3) -> Finding | None:
     """A column of outputs for a row of targets, and a loss that changes by so much when samples are exchanged."""
-    first = [float(torch.randn(samples, 1, generator=seeded(0)).roll(k, 0)[0]) for k in (0, 1, 2)]
+    orders = [torch.arange(samples), *INSIDE["_orders"](samples)]
+    first = [float(torch.randn(samples, 1, generator=seeded(0))[order][0]) for order in orders]
     slope = change / (max(first) - min(first))
     look = {"output": torch.zeros(samples, 1, dtype=torch.float64)}
     return rule(
@@ -637,7 +677,8 @@ def cut_off(change: float) -> Finding | None:
     """A layer without a gradient, of which the loss changes by so much when it is shaken as rules do."""
     layer = nn.Linear(1, 1, bias=False).double()
     nn.init.ones_(layer.weight)
-    slope = change / 0.3 / abs(float(torch.randn(1, 1, generator=seeded(0))))
+    stream = MODULES["d2lstab.diagnosis.faults.untrained"]._STREAM
+    slope = change / 0.3 / abs(float(torch.randn(1, 1, generator=seeded(stream))))
     return rule(
         "cut_off", row(name="0"), model=nn.Sequential(layer), modules={"0": layer}, untouched={"0.weight"},
         inputs=torch.ones(1, 1).double(), loss=lambda out: 1 + slope * (out.sum() - 1),

@@ -24,5 +24,6 @@ def of_one_entry(node: Any) -> bool:
     if not node.name().startswith(("SoftmaxBackward", "LogSoftmaxBackward")):
         return False
     axis, result = node._saved_dim, node._saved_result
-    axis -= 2**64 if axis >= 2**63 else 0  # C++ keeps it without a sign
+    if axis >= result.dim():
+        axis -= 2**64  # C++ keeps it without a sign
     return result.dim() > 0 and result.shape[axis] == 1

@@ -122,7 +122,7 @@ def _placed(subject: Subject, batch: int) -> Finding | None:
         noise = float((again.double() - before.double()).abs().max())
         change = (after.double() - before.double()[order.to(before.device)]).abs().flatten(1).amax(1)
         moved = int((change > _FELT * size).sum())
-        if not noise <= _FELT * size or 2 * moved < batch:
+        if not noise <= _FELT * size or moved == 0:
             return None
         return Finding(
             "mixed_samples",
