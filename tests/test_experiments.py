@@ -15,6 +15,7 @@ from d2lstab.training import clip_by_global_norm_
 from experiments import depths, forecasts, optimizers, recipe, remedies, reports, tasks, unseen, warmup
 from experiments.__main__ import NAMES
 from experiments.blind import CASES as UNSEEN
+from experiments.blind import LATER
 from experiments.cases import CASES
 from experiments.learners import LEARNERS
 from experiments.stored import calculate, load
@@ -153,12 +154,16 @@ def test_a_recipe_without_one_choice_learns_again_as_much():
 def test_reports_that_the_rules_had_not_seen_are_told_as_they_were_met_and_as_they_are():
     assert unseen.FIRST_MET.keys() == UNSEEN.keys()
     for rows in (unseen.first_met(), load("unseen")["rows"]):
-        found = unseen.counts(rows)
         missed = [
             name for name in unseen.NAMED if not all(unseen.named(e["faults"], name) for e in rows[name]["broken"])
         ]
-        assert found["named"] == len(unseen.NAMED) - len(missed)
-        assert found["alarms"] == len([row for row in rows.values() if any(each["faults"] for each in row["fixed"])])
+        alarmed = [name for name, row in rows.items() if any(each["faults"] for each in row["fixed"])]
+        for chosen in (unseen.EARLIER, LATER):
+            found = unseen.counts(rows, chosen)
+            assert found["to be named"] == len(set(unseen.NAMED) & set(chosen))
+            assert found["named"] == found["to be named"] - len(set(missed) & set(chosen))
+            assert found["alarms"] == len(set(alarmed) & set(chosen))
+        assert unseen.counts(rows)["named"] == len(unseen.NAMED) - len(missed)
     assert {each for case in UNSEEN.values() for each in case.faults} <= FAULTS.keys()
 
 

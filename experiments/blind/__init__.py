@@ -2,5 +2,6 @@
 
 from experiments.blind import agents, generators, pictures, relations, sequences, steps  # noqa: F401  which enter theirs
 from experiments.blind.case import CASES, Case, Run
+from experiments.blind.later import LATER  # and those of a second set, after them
 
-__all__ = ["CASES", "Case", "Run"]
+__all__ = ["CASES", "LATER", "Case", "Run"]

@@ -96,6 +96,12 @@ def part(these: Any, chosen: Any) -> Any:
     return tuple(part(each, chosen) for each in these) if isinstance(these, tuple) else these[chosen]
 
 
+def share(found: Tensor, wanted: Tensor) -> float:
+    """The share of the variance of `wanted` that `found` explains."""
+    error = found.double().flatten() - wanted.double().flatten()
+    return float(1 - error.square().mean() / wanted.double().var(unbiased=False))
+
+
 @cache
 def digits() -> Batch:
     """All digits in the order they come in, from 0 to 1."""
