@@ -138,7 +138,7 @@ def relu_after_the_last_layer(fixed: bool, seed: int) -> Run:
     y = (2 * x[:, 0] + x[:, 1] * x[:, 2] * 4 + 0.5)[:, None]
     for _ in range(1000):  # those of the first networks that say 0, as the report says
         model = stack(6, 32, 32, 1)
-        if float(model(x).max()) < 0:
+        if float(answers(model, x).max()) < 0:
             break
     model.append(nn.Softplus() if fixed else nn.ReLU())
     return Run(model, x, y, F.mse_loss, adam(model, 3e-3), score=explained, batch=64, steps=400)
