@@ -66,7 +66,7 @@ BEARING = {
     "jacobians": "jacobians",
     "lightning": "lightning",
     "mean_field": "mean_field",
-    "monitoring": "thresholds monitoring monitoring_time",
+    "monitoring": "thresholds monitoring monitoring_trends monitoring_attention monitoring_export monitoring_nan monitoring_time",
     "networks": "networks recurrent upsampling",
     "networks/convolutional": "convolutional networks",
     "networks/residual": "residual networks",
@@ -77,11 +77,15 @@ BEARING = {
     "propagation": "states propagation",
     "randomness": "randomness datasets networks states diagnosis_trace",
     "recording": "recording diagnosis_attention states diagnosis_time",
+    "recording/keras": "keras",
+    "recording/modules": "recording keras",
+    "recording/recorder": "recording keras diagnosis_attention states diagnosis_time",
     "remedies": "remedies",
     "results": "results plotting products floats",
     "signatures": "hurried_calls arguments fuzz",
     "threads": "threads",
     "trainability": "trainability_map",
+    "trainability/operations": "trainability diagnosis_answers",
     "training": "stack training movement company",
 }
 SLOW_TO_IMPORT = (
@@ -89,6 +93,15 @@ SLOW_TO_IMPORT = (
 )
 # Mutants that mean the same, by the beginning of the line that they make, and why.
 EQUIVALENT = {
+    "diagnosis/evidence.py: usual = 1 / sqrt(max(1, parameter[ -1].numel()))": (
+        "all entries along the first axis have as many numbers"
+    ),
+    "initializers/recurrent.py: log_sigmoid = -log1p(exp(-forget_bias)) if forget_bias >= 0": (
+        "at 0 both formulas are the logarithm of a half"
+    ),
+    "products.py: for k in range(1, a.shape[+1]):": "the matrices are square",
+    "remedies.py: pale = (value < 60) if axes is left else (abs(value) < 8)": "the colour of numbers in a picture",
+    "trainability/phase_map.py: generator = seeded( 1001 + number)": "another stream, as good as this one",
     "diagnosis/subject.py: if not targets.is_floating_point() and output.dim() >= 2 and": (
         "of two axes the condition above it says the same, and comes first"
     ),

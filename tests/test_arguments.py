@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import leaky_relu
 
+from d2lstab import mlp
 from d2lstab.arguments import available_device, floating_dtype, is_number, name_of, seed_list, whole_numbers
 
 
@@ -72,3 +73,9 @@ def test_a_function_is_named_without_its_address():
     assert name_of(torch.tanh) == "tanh"
     assert name_of(partial(leaky_relu, negative_slope=0.2)) == "leaky_relu(negative_slope=0.2)"
     assert name_of(torch.nn.PReLU()) == "PReLU"
+
+
+def test_what_does_not_fit_a_signature_is_told_by_python_itself():
+    with pytest.raises(TypeError, match=r"mlp\(\) missing 2 required positional arguments|missing"):
+        mlp()
+    assert "d2lstab" not in str(pytest.raises(TypeError, mlp).value)

@@ -261,3 +261,7 @@ def test_a_seed_means_the_same_problem(make):
 def test_a_problem_that_cannot_be_made_is_told_what_is_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_ten_symbols_are_to_be_recalled_unless_it_is_said_otherwise():
+    assert copy_problem(3, 4).inputs.shape == (4, 3 + 2 * 10)

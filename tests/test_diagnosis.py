@@ -19,6 +19,7 @@ from d2lstab.datasets import digits
 from d2lstab.diagnosis.evidence import are_copies
 from d2lstab.diagnosis.expectation import activated
 from d2lstab.diagnosis.findings import EXPLAINS, PREDICTED
+from d2lstab.diagnosis.repairs import revived
 from d2lstab.mean_field import variance_map
 from d2lstab.trainability.forecast import Trainability
 from tests.architectures import Recurrent, Residual
@@ -323,3 +324,14 @@ def test_the_report_shows_exports_and_draws_itself():
     assert axes.get_title() == "vanishing"
     assert len(axes.lines) == 3
     plt.close("all")
+
+
+def test_a_report_names_the_layer_and_what_was_expected():
+    report = diagnose(scaled(network(depth=20), 3.0), X, Y)
+    assert f"layer: {report.findings[0].layer}" in re.sub(r" +", " ", str(report))
+
+
+def test_a_rectifier_at_the_end_goes_and_a_layer_before_it_is_drawn_anew():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    assert len(revived("1")(model, 0)) == 1
+    assert len(revived("0")(model, 0)) == 2

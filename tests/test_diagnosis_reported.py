@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2lstab import diagnose, seeded
+from d2lstab.diagnosis import Finding
 from d2lstab.diagnosis.evidence import NOT_MEASURED
 from d2lstab.randomness import normal
 from tests.test_diagnosis import X, Y, by_hand, default, fresh, half_of, network, single
@@ -788,3 +789,53 @@ def test_the_loss_of_one_sample_may_feel_nothing():
     with torch.no_grad():
         model[-1].bias[int(Y[0])] += 20
     assert "vanishing" not in told(model, X[:1], Y[:1])
+
+
+# What a finding says
+
+
+def first(model: nn.Module, inputs=X, targets=Y, loss=None) -> Finding:
+    with patch.object(module, "trainability", lambda *_: NOT_MEASURED):
+        return diagnose(model, inputs, targets, loss).findings[0]
+
+
+def test_the_layer_of_too_much_dropout_is_named():
+    model = nn.Sequential(nn.Linear(64, 64), nn.Dropout(0.1), nn.Linear(64, 64), nn.Dropout(0.9), nn.Linear(64, 10))
+    assert (first(model).fault, first(model).layer) == ("modes_differ", "3")
+
+
+def test_of_a_mixture_no_other_sample_is_expected_to_move():
+    found = first(fresh(lambda: LastRow(batch_first=False)), SEQUENCES, Y[:16])
+    assert (found.fault, found.expected) == ("mixed_samples", 0)
+    assert found.measured > 0
+
+
+def test_far_targets_are_told_with_the_rate_that_goes_with_them():
+    targets = 5000 * normal(64, 1, generator=seeded(5))
+    found = first(nn.Sequential(nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 1)), X, targets)
+    std = float(targets.double().std())
+    assert f"multiplies the outputs by {std:.2g} instead, and SGD then takes its lr over {std**2:.1g}" in found.remedy
+
+
+def test_sure_and_right_probabilities_along_the_second_axis_have_a_loss():
+    model = nn.Sequential(nn.Conv1d(12, 7, 1), nn.Softmax(1))
+    found = first(model, SEQUENCES, torch.randint(7, (16, 5), generator=seeded(2)), F.cross_entropy)
+    assert found.fault == "squashed_twice"
+    assert "certain and right answers of this softmax have the loss" in found.evidence
+
+
+class OnEdges(nn.Module):
+    """Sums over neighbours, which a list of edges names."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = nn.Linear(5, 10)
+
+    def forward(self, x, edges):
+        source, target = edges
+        return self.read(x + torch.zeros_like(x).index_add(0, target, x[source]))
+
+
+def test_a_list_of_edges_makes_samples_nodes():
+    edges = torch.stack([torch.arange(16), torch.arange(16).roll(1)])
+    assert told(fresh(OnEdges), (SEQUENCES[:, 0], edges), Y[:16]) == []

@@ -32,6 +32,7 @@ from d2lstab.initializers import (
     torch_default_,
     xavier_uniform_,
 )
+from d2lstab.initializers.fans import check_weight
 from d2lstab.jacobians import input_jacobian
 from d2lstab.randomness import normal
 from tests.truth import truth
@@ -546,3 +547,12 @@ def test_the_habit_of_transformers_has_one_scale_at_any_width():
     for width in (64, 1024):
         weight = gpt2_normal_(torch.empty(1000, width), generator=seeded(0))
         assert float(weight.std()) == pytest.approx(0.02, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("weight", "told"),
+    [(torch.ones(2, 2, dtype=torch.long), "torch.int64"), ([[1.0]], "type list"), ("weight", "type str")],
+)
+def test_what_cannot_be_filled_is_told_by_its_kind(weight, told):
+    with pytest.raises(TypeError, match=told):
+        check_weight(weight)

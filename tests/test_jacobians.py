@@ -594,3 +594,17 @@ def test_each_layer_adds_its_share_to_the_spread(initializer, activation, per_la
     # Four standard errors, and a bias of the order of depth² / width.
     within = 4 * float(spread.std()) / sqrt(12) + per_layer * depth**2 / width
     assert float(spread.mean()) == pytest.approx(per_layer * depth, abs=within + 1e-9)
+
+
+def test_a_layer_that_does_not_read_its_input_has_a_jacobian_of_zeros():
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = nn.Parameter(torch.ones(3))
+
+        def forward(self, h):
+            return self.bias.expand(len(h), -1)
+
+    (found,) = layer_jacobians(nn.Sequential(Constant()), torch.ones(2, 4))
+    assert found.shape[-2:] == (3, 4)
+    assert not found.any()

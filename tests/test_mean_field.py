@@ -437,3 +437,26 @@ def test_a_bound_on_the_error_is_one(f, q):
 def test_a_bend_of_the_slope_is_found_where_it_is(place):
     kinks = quadrature.panels_of(lambda z: torch.where(z > place, (z - place).square(), 0.0)).kinks
     assert float((kinks - place).abs().min()) < 1e-6
+
+
+@pytest.mark.parametrize(("good", "value"), [(10, 10.0), (20, 20.0), (40, 40.0)])
+def test_a_mean_takes_no_more_panels_than_it_needs(good, value):
+    tried = []
+
+    def mean(count):
+        tried.append(count)
+        return torch.tensor(float(count)), torch.tensor(0.0 if count >= good else 1.0)
+
+    assert quadrature.refined(mean, 1.0, (10, 20, 40)) == value
+    assert tried == [count for count in (10, 20, 40) if count <= good]
+
+
+def test_a_steep_place_is_told_once():
+    """A tanh 400 times as steep rises over several cells of the grid, two of them over two places."""
+
+    def f(z):
+        return torch.tanh(400 * (z - 1)) + torch.tanh(400 * (z + 2))
+
+    _, steep = quadrature.breakpoints(f)
+    assert torch.allclose(steep[[0, -1]], torch.tensor([-2.0, 1.0], dtype=torch.float64), atol=0.03)
+    assert len(steep) <= 4

@@ -13,7 +13,11 @@ from torch.nn import functional as F
 
 from d2lstab import Monitor, he_normal_, mlp, record
 from d2lstab.datasets import digits
+from d2lstab.diagnosis.origin import FORMULAS
 from d2lstab.monitoring.calls import LayerCall, together
+from d2lstab.monitoring.facts import look_at_answer
+from d2lstab.monitoring.graph import suspicious_formula
+from d2lstab.monitoring.selection import selected
 from d2lstab.monitoring.weights import norms
 from d2lstab.recording import SignalRow
 from tests.architectures import ARCHITECTURES, Shared, build
@@ -568,3 +572,40 @@ def test_the_variation_of_two_batches_is_the_variance_between_samples_over_their
     added = (call(4.0, 0.5, 3) + call(1.0, 0.8, 1)).row
     assert added.moment == pytest.approx(13 / 4)
     assert added.variation == pytest.approx(((3 * 4 * 0.25 + 0.64) / 13) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [
+        ("nope", r"layers='nope': 'nope' fits no module"),
+        (["1", "no*"], r"layers=\['1', 'no\*'\]: 'no\*' fits no module"),
+        ([], r"layers=\[\]\nexpected"),
+    ],
+)
+def test_layers_that_are_not_there_are_told_by_their_names(layers, told):
+    with pytest.raises(ValueError, match=told):
+        selected(dict(nn.Sequential(*[nn.Identity() for _ in range(3)]).named_modules()), layers)
+
+
+@pytest.mark.parametrize(("number", "told"), [(10, "8, 9$"), (11, "9 and 1 more$")])
+def test_ten_names_are_listed_and_more_are_counted(number, told):
+    with pytest.raises(ValueError, match=told):
+        selected(dict(nn.Sequential(*[nn.Identity() for _ in range(number)]).named_modules()), "nope")
+
+
+@pytest.mark.parametrize(
+    ("row", "one"),
+    [([-1.0, 0.6, 0.4], True), ([-1.0, 0.2, 0.2], False), ([-0.5, -0.5, 1.0], False), ([0.0, 0.0, 0.0], True)],
+)
+def test_a_gradient_of_softmax_and_cross_entropy_adds_up_to_0_with_one_entry_below(row, one):
+    samples, squares, of_classes = look_at_answer(torch.tensor([row, [-1.0, 0.5, 0.5]]))
+    assert (int(samples), bool(of_classes)) == (1 + any(row), one)
+    assert float(squares) == pytest.approx(sum(each**2 for each in row) + 1.5)
+
+
+def test_of_several_formulas_the_nearest_to_the_loss_is_named_and_division_last():
+    x = torch.rand(4, requires_grad=True)
+    assert suspicious_formula(x.sqrt().log().sum())[0] == "log"
+    assert suspicious_formula(x.log().sqrt().sum())[0] == "sqrt"
+    assert suspicious_formula((x.log() / x).sum())[0] == "log"
+    assert suspicious_formula(x.sqrt().log().sum())[1] == FORMULAS["log"]

@@ -228,3 +228,9 @@ def test_a_norm_follows_dtype_and_seed_and_leaves_the_global_stream_alone():
 def test_a_norm_that_returns_no_module_is_refused(norm):
     with pytest.raises(TypeError, match=r"norm\(4\) returned .*\nexpected a function of the width"):
         network(norm=norm)
+
+
+def test_a_network_has_biases_unless_it_is_told_not_to():
+    for given, expected in (({}, 2), ({"bias": True}, 2), ({"bias": False}, 0)):
+        names = [name for name, _ in mlp([4, 3, 2], torch.relu, initializer=he_normal_, **given).named_parameters()]
+        assert sum("bias" in name for name in names) == expected

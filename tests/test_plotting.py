@@ -112,3 +112,9 @@ def test_the_style_gives_opaque_figures_distinct_lines_and_can_be_undone():
 def test_two_edges_are_one_bin():
     ax = histogram(new_axes(), torch.tensor([0.2, 0.4, 3.0]), bins=[0.0, 1.0])
     assert [each.get_height() for each in ax.patches] == [1.0]
+
+
+@pytest.mark.parametrize("bins", [[[0.0, 1.0], [2.0, 3.0]], [1.0], [1.0, 1.0], [2.0, 1.0]])
+def test_edges_of_bins_are_one_row_that_rises(bins):
+    with pytest.raises(ValueError, match="expected a number of bins, or two edges and more, each above the last"):
+        histogram(new_axes(), torch.rand(5), bins=bins)

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from d2lstab import network_sweep, process_group
-from d2lstab.processes import bar_hidden
+from d2lstab.processes import _until_interrupted, bar_hidden
 from tests.shared_grids import INPUTS, grids, network
 
 ROOT = Path(__file__).parent.parent
@@ -175,3 +175,13 @@ slow()"""
     (output,) = notebook.cells[0].outputs
     assert output.data == {"text/plain": ""}
     assert any("points:" in content["data"]["text/plain"] for content in seen if "data" in content)
+
+
+def test_what_was_done_when_the_user_stopped_it_is_kept_and_nothing_is_no_result():
+    def work(done):
+        yield from range(done)
+        raise KeyboardInterrupt
+
+    assert _until_interrupted(work(2)) == [0, 1]
+    with pytest.raises(KeyboardInterrupt):
+        _until_interrupted(work(0))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from d2lstab.trainability.forecast import trainability
 from d2lstab.trainability.operations import Operations
-from d2lstab.trainability.rehearsal import outcomes, rehearsal
+from d2lstab.trainability.rehearsal import _size, outcomes, rehearsal
 from d2lstab.trainability.tangent import independent_directions, tangent_kernel
 from tests.labelled_networks import configurations, network, samples
 
@@ -322,3 +322,11 @@ def test_a_forecast_tells_its_steps_and_no_more():
     steps = []
     list(outcomes(rehearsal(deep(2), DIGITS, CLASSES, None), torch.optim.SGD, (0.01, 0.1), 3, lambda: steps.append(1)))
     assert len(steps) == 6
+
+
+def test_the_slope_of_a_loss_is_measured_by_answer_and_a_flat_loss_has_none():
+    outputs = torch.zeros(4, requires_grad=True)
+    assert _size(outputs.sum(), outputs, torch.zeros(4)) == 4.0  # the root of four slopes of 1, times the root of four
+    assert _size(outputs.sum(), outputs, None) == 2.0
+    assert _size((0 * outputs).sum(), outputs, torch.zeros(4)) == 1.0
+    assert _size((math.inf * outputs).sum(), outputs, torch.zeros(4)) == 1.0
