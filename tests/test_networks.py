@@ -231,6 +231,6 @@ def test_a_norm_that_returns_no_module_is_refused(norm):
 
 
 def test_a_network_has_biases_unless_it_is_told_not_to():
-    for given, expected in (({}, 2), ({"bias": True}, 2), ({"bias": False}, 0)):
-        names = [name for name, _ in mlp([4, 3, 2], torch.relu, initializer=he_normal_, **given).named_parameters()]
+    for options, expected in (({}, 2), ({"bias": True}, 2), ({"bias": False}, 0)):
+        names = [name for name, _ in mlp([4, 3, 2], torch.relu, initializer=he_normal_, **options).named_parameters()]
         assert sum("bias" in name for name in names) == expected
