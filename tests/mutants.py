@@ -82,7 +82,7 @@ BEARING = {
     "recording/recorder": "recording keras diagnosis_attention states diagnosis_time",
     "remedies": "remedies",
     "results": "results plotting products floats",
-    "signatures": "hurried_calls arguments fuzz",
+    "signatures": "hurried_calls arguments networks fuzz",
     "threads": "threads",
     "trainability": "trainability_map",
     "trainability/operations": "trainability diagnosis_answers",

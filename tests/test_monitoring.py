@@ -4,6 +4,7 @@ import json
 import random
 from itertools import pairwise
 from math import nan
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pytest
@@ -15,7 +16,7 @@ from d2lstab import Monitor, he_normal_, mlp, record
 from d2lstab.datasets import digits
 from d2lstab.diagnosis.origin import FORMULAS
 from d2lstab.monitoring.calls import LayerCall, together
-from d2lstab.monitoring.facts import look_at_answer
+from d2lstab.monitoring.facts import Backward, facts_of, look_at_answer
 from d2lstab.monitoring.graph import suspicious_formula
 from d2lstab.monitoring.selection import selected
 from d2lstab.monitoring.weights import norms
@@ -609,3 +610,16 @@ def test_of_several_formulas_the_nearest_to_the_loss_is_named_and_division_last(
     assert suspicious_formula(x.log().sqrt().sum())[0] == "sqrt"
     assert suspicious_formula((x.log() / x).sum())[0] == "log"
     assert suspicious_formula(x.sqrt().log().sum())[1] == FORMULAS["log"]
+
+
+@pytest.mark.parametrize(("weight", "ratio"), [((3.0, 4.0), 0.26), ((0.0, 0.0), nan)])
+def test_the_ratio_of_a_step_is_the_whole_update_over_all_weights(weight, ratio):
+    """√(0.5² + 1.2²) over √(3² + 4²); and the size of the answer is the root of its second moment."""
+    row = SimpleNamespace(label="1", name="1", moment=0.25, variation=0.5)
+    facts = facts_of(
+        {"1": SimpleNamespace(row=row)}, ["0.weight", "1.weight"], [(1.0, 2.0), (0.5, 1.2), weight], Backward(),
+        groups=[], outermost=["1"], noise=False,
+    )  # fmt: skip
+    assert facts["ratio"] == pytest.approx(ratio, nan_ok=True)
+    assert (facts["size"], facts["spread"], facts["parts"]) == (0.5, 0.25, {"1": (2.0, 0.5)})
+    assert facts["gradient"] == pytest.approx(5**0.5)
