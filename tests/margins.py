@@ -126,15 +126,14 @@ def main() -> None:
     folder = ROOT / ".cache" / "margins"
     folder.mkdir(parents=True, exist_ok=True)
 
-    def told(notebook: Path) -> bool:
+    def tell(notebook: Path) -> None:
         runs = [printed_on(name, notebook, folder) for name in arguments.on]
         for numbers in near_edges(runs):
             values = ", ".join(f"{printed.value:.6g}" for printed in numbers)
             print(f"{notebook.name[:2]} code cell {numbers[0].cell}: {numbers[0].text.strip()} of {values}", flush=True)
-        return True
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(told, notebooks))
+        list(pool.map(tell, notebooks))  # a list, so that errors are raised
 
 
 if __name__ == "__main__":

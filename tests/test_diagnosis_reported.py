@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from d2lstab import diagnose, seeded
 from d2lstab.diagnosis import Finding
@@ -839,3 +840,30 @@ class OnEdges(nn.Module):
 def test_a_list_of_edges_makes_samples_nodes():
     edges = torch.stack([torch.arange(16), torch.arange(16).roll(1)])
     assert told(fresh(OnEdges), (SEQUENCES[:, 0], edges), Y[:16]) == []
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_a_checkpointed_softmax_is_not_calculated_again_for_the_look_at_its_graph(axis):
+    class Checkpointed(Weighing):
+        def forward(self, x):
+            weighed = checkpoint(lambda x: (self.score(x).softmax(self.axis) * x).sum(1), x, use_reentrant=False)
+            return self.head(weighed)
+
+    report = diagnose(fresh(partial(Checkpointed, axis)), SEQUENCES, Y[:16])
+    assert [row.label for row in report.signals] == ["score", "softmax()", "head"]
+    assert report.verdict == ("healthy" if axis == 1 else "untrained")
+
+
+@pytest.mark.parametrize(("dtype", "faults"), [(torch.bfloat16, []), (torch.float32, ["mixed_samples"])])
+def test_a_place_may_round_otherwise_as_far_as_the_dtype_goes(dtype, faults):
+    """By 1/64 in every second place: eight units in the last place of bfloat16, and no rounding in float32."""
+
+    class Rounding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.head(x) * (1 + (torch.arange(len(x)) % 2)[:, None].to(x.dtype) / 64)
+
+    assert told(fresh(Rounding).to(dtype), X[:16].to(dtype), Y[:16]) == faults

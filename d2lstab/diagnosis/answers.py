@@ -50,6 +50,11 @@ def others(targets: Any) -> list[Tensor]:
     return [torch.zeros_like(targets), torch.ones_like(targets)] if isinstance(targets, Tensor) else []
 
 
+def in_order(tensor: Tensor, order: Tensor) -> Tensor:
+    """A copy with its samples in this order; the same of what has another length."""
+    return tensor[order.to(tensor.device)] if tensor.dim() and len(tensor) == len(order) else tensor.clone()
+
+
 def slopes_at(subject: Subject, outputs: Any, answer: Tensor) -> tuple[float, Tensor] | None:
     """The loss with this answer as the first floating output, and its gradient; None where the loss does not take it."""
     leaf = answer.detach().clone().requires_grad_()

@@ -23,7 +23,8 @@ def of_one_entry(node: Any) -> bool:
     """Whether it is a softmax along an axis of one entry, which is 1 whatever it is given."""
     if not node.name().startswith(("SoftmaxBackward", "LogSoftmaxBackward")):
         return False
-    axis, result = node._saved_dim, node._saved_result
-    if axis >= result.dim():
+    # Not what is saved of the result: a checkpoint would calculate it again for us.
+    shape, axis = node._input_metadata[0].shape, node._saved_dim
+    if axis >= len(shape):
         axis -= 2**64  # C++ keeps it without a sign
-    return result.dim() > 0 and result.shape[axis] == 1
+    return len(shape) > 0 and shape[axis] == 1

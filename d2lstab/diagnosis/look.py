@@ -55,9 +55,10 @@ def _look(subject: Subject) -> Look:
     with record(subject.model, full=True) as signals:
         with gazes_of(subject.model) as gazes:
             outputs = subject.forward(inputs, keywords)
-        maker, strangers = behind(outputs, [*subject.model.parameters(), *leaves, *tensors_in((inputs, keywords))])
+        maker, strangers, lonely = behind(
+            outputs, [*subject.model.parameters(), *leaves, *tensors_in((inputs, keywords))]
+        )
         told = each_tensor(Tensor.detach, outputs)
-        lonely = any(map(of_one_entry, nodes_behind(each for each in tensors_in(outputs) if each.is_floating_point())))
         try:
             loss = subject.checked_loss(outputs)
         except ValueError:
@@ -72,21 +73,22 @@ def _look(subject: Subject) -> Look:
     return Look(*made, gazes.derives, lonely)
 
 
-def behind(outputs: Any, known: Iterable[Tensor]) -> tuple[str, tuple[Tensor, ...]]:
-    """The operation that made the first floating output, and the trained tensors behind any that are not known.
+def behind(outputs: Any, known: Iterable[Tensor]) -> tuple[str, tuple[Tensor, ...], bool]:
+    """What made the first floating output, trained tensors behind any that are not known, and whether a softmax is over one entry.
 
-    Operations that only move entries, such as view, are looked through. "" and () where there is no graph.
+    Operations that only move entries, such as view, are looked through. "", () and False where there is no graph.
     """
     made = [each for each in tensors_in(outputs) if each.is_floating_point() and each.grad_fn is not None]
     node = made[0].grad_fn if made else None
     while node is not None and node.name().rstrip("0123456789").startswith(_MOVING):
         node = node.next_functions[0][0] if node.next_functions else None
-    known_ids, found = {id(each) for each in known}, {}
+    known_ids, found, lonely = {id(each) for each in known}, {}, False
     for step in nodes_behind(made):
+        lonely = lonely or of_one_entry(step)
         leaf = getattr(step, "variable", None)  # of what adds up the gradients of a leaf
         if leaf is not None and id(leaf) not in known_ids:
             found[id(leaf)] = leaf
-    return (node.name() if node is not None else ""), tuple(found.values())
+    return (node.name() if node is not None else ""), tuple(found.values()), lonely
 
 
 def strangers_now(subject: Subject) -> tuple[Tensor, ...]:

@@ -1,13 +1,15 @@
 """Samples of a batch that are not left alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ...containers import tensors_in
 from ...randomness import seeded
+from ..answers import in_order
 from ..evidence import Evidence
 from ..findings import Finding
 from ..subject import Subject, floating, passed
@@ -92,7 +94,7 @@ def _moved(subject: Subject, batch: int, axis: int) -> int | None:
         made.select(axis, place["at"]).copy_(each.select(axis, other))
         return made
 
-    with torch.no_grad(), suppress(Exception), _by_their_own_statistics(subject.model):
+    with torch.no_grad(), suppress(Exception), _in_evaluation(_of_batches(subject.model)):
         before, again, after = (floating(passed(subject, f)) for f in (Tensor.clone, Tensor.clone, exchanged))
         if before is None or again is None or after is None or before.shape != after.shape or not place:
             return None
@@ -110,11 +112,12 @@ def _placed(subject: Subject, batch: int) -> Finding | None:
     """Another finding where samples have other outputs in other places of the batch, as with codes added for places."""
     order = torch.randperm(batch, generator=seeded(0), device="cpu")
 
-    def exchanged(each: Tensor) -> Tensor:
-        return each[order.to(each.device)] if each.dim() and len(each) == batch else each.clone()
-
-    with torch.no_grad(), suppress(Exception), _in_evaluation(subject.model):
-        before, after = (floating(passed(subject, f)) for f in (Tensor.clone, exchanged))
+    with (
+        torch.no_grad(),
+        suppress(Exception),
+        _in_evaluation(subject.model.modules()),
+    ):  # in it nothing is drawn by place
+        before, after = (floating(passed(subject, f)) for f in (Tensor.clone, partial(in_order, order=order)))
         again = floating(passed(subject, seed=_OTHER))  # other random numbers, if there are any
         if before is None or after is None or again is None or before.shape != after.shape:
             return None
@@ -143,23 +146,15 @@ def _floats_of(subject: Subject, output: Tensor) -> list[Tensor]:
     return [output, *(each for each in subject.model.parameters() if each.is_floating_point())]
 
 
-@contextmanager
-def _in_evaluation(model: nn.Module) -> Iterator[None]:
-    """The whole model in evaluation mode, in which nothing is drawn by place."""
-    modes = [(each, each.training) for each in model.modules()]
-    try:
-        for each, _ in modes:
-            each.training = False
-        yield
-    finally:
-        for each, training in modes:
-            each.training = training
+def _of_batches(model: nn.Module) -> list[nn.Module]:
+    """Batch normalization: in evaluation it does not mix, in training it is meant to."""
+    return [each for each in model.modules() if "BatchNorm" in type(each).__name__]
 
 
 @contextmanager
-def _by_their_own_statistics(model: nn.Module) -> Iterator[None]:
-    """Batch normalization as in evaluation: there it does not mix, in training it is meant to."""
-    changed = [each for each in model.modules() if "BatchNorm" in type(each).__name__ and each.training]
+def _in_evaluation(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """These modules in evaluation mode."""
+    changed = [each for each in modules if each.training]
     try:
         for each in changed:
             each.training = False

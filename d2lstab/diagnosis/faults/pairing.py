@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...containers import each_tensor, tensors_in
 from ...randomness import seeded
-from ..answers import drawn, level, others
+from ..answers import drawn, in_order, level, others
 from ..evidence import Evidence
 from ..findings import Finding
 
@@ -31,7 +31,7 @@ def _of_one(evidence: Evidence) -> Finding | None:
     if targets.numel() not in (output.numel(), len(targets)):
         return None
     orders = _orders(len(targets))
-    if all(torch.equal(targets, _in_order(targets, order)) for order in orders) or not _pairs_nothing(evidence, orders):
+    if all(torch.equal(targets, in_order(targets, order)) for order in orders) or not _pairs_nothing(evidence, orders):
         return None
     if targets.numel() != output.numel() and not _asks_targets(evidence, targets):
         return None
@@ -76,10 +76,6 @@ def _orders(samples: int) -> list[Tensor]:
     return [torch.randperm(samples, generator=seeded(k), device="cpu") for k in (1, 2)]
 
 
-def _in_order(tensor: Tensor, order: Tensor) -> Tensor:
-    return tensor[order.to(tensor.device)] if tensor.dim() and len(tensor) == len(order) else tensor
-
-
 def _spread(evidence: Evidence, place: int, tensor: Tensor, orders: list[Tensor]) -> float:
     """By how much of itself the loss of any answers changes with the order of this tensor among the targets; NaN if not known."""
 
@@ -88,7 +84,7 @@ def _spread(evidence: Evidence, place: int, tensor: Tensor, orders: list[Tensor]
         targets = each_tensor(lambda each: given if next(count) == place else each, evidence.subject.targets)
         return level(replace(evidence.subject, targets=targets), evidence.first.outputs, answers)
 
-    losses = [loss(each) for each in (tensor, *(_in_order(tensor, order) for order in orders))]
+    losses = [loss(each) for each in (tensor, *(in_order(tensor, order) for order in orders))]
     if not all(map(isfinite, losses)) or not losses[0]:
         return nan
     return (max(losses) - min(losses)) / abs(losses[0])
@@ -102,7 +98,7 @@ def _pairs_nothing(evidence: Evidence, orders: list[Tensor]) -> bool:
         return level(
             evidence.subject,
             evidence.first.outputs,
-            lambda like: answers(like) if order is None else _in_order(answers(like), order),
+            lambda like: answers(like) if order is None else in_order(answers(like), order),
         )
 
     losses = [loss(order) for order in (None, *orders)]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ...containers import tensors_in
+from ..answers import in_order
 from ..evidence import Evidence
 from ..findings import Finding
 from ..subject import floating, passed
@@ -25,9 +26,7 @@ def unread(evidence: Evidence) -> Finding | None:
     order = torch.arange(batch, device="cpu").roll(1)
     given = tensors_in((subject.inputs, subject.keywords))
     differing = [
-        k
-        for k, each in enumerate(given)
-        if _by_sample(each, batch) and not torch.equal(each, each[order.to(each.device)])
+        k for k, each in enumerate(given) if _by_sample(each, batch) and not torch.equal(each, in_order(each, order))
     ]
     silent = [name for name in (row.name for row in evidence.rows) if f"{name}.weight" in evidence.unreached]
     if not differing or (len(given) > 1 and not silent):
@@ -59,7 +58,7 @@ def _changes_nothing(evidence: Evidence, place: int, order: Tensor) -> bool:
     subject, count = evidence.subject, iter(range(10**9))
 
     def exchanged(each: Tensor) -> Tensor:
-        return each[order.to(each.device)] if next(count) == place else each.clone()
+        return in_order(each, order) if next(count) == place else each.clone()
 
     with torch.no_grad(), suppress(Exception):  # some models refuse inputs that are not what they were
         before, again, after = (floating(passed(subject, f)) for f in (Tensor.clone, Tensor.clone, exchanged))

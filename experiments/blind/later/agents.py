@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from experiments.blind.case import Run, case, part
-from experiments.cases.case import accuracy, adam, answers, explained, stack
+from experiments.cases.case import accuracy, adam, answers, explained, stack, usual_step
 
 
 class Policy(nn.Module):
@@ -50,11 +50,9 @@ def advantages_as_a_column(fixed: bool, seed: int) -> Run:
         for _ in range(100):
             x = torch.randn(256, 4)
             target = sample(x)
-            for _ in range(4):
+            for number in range(4):
                 found = loss(model(x), target)
-                optimizer.zero_grad()
-                found.backward()
-                optimizer.step()
+                usual_step(found, optimizer, number)
                 watch(found)
 
     first = sample(states)
@@ -86,12 +84,10 @@ def entropy_with_the_wrong_sign(fixed: bool, seed: int) -> Run:
         return -gain - 0.3 * (entropy.mean() if fixed else -entropy.mean())
 
     def loop(watch):
-        for _ in range(600):
+        for number in range(600):
             x = torch.randn(64, 4)
             found = loss(model(x), sample(x))
-            optimizer.zero_grad()
-            found.backward()
-            optimizer.step()
+            usual_step(found, optimizer, number)
             watch(found)
 
     first = sample(states)
@@ -130,9 +126,7 @@ def targets_without_done(fixed: bool, seed: int) -> Run:
         for number in range(2000):
             x, target = transitions(64)
             found = loss(model(x), target)
-            optimizer.zero_grad()
-            found.backward()
-            optimizer.step()
+            usual_step(found, optimizer, number)
             watch(found)
             if number % 40 == 0:
                 frozen.load_state_dict(model.state_dict())

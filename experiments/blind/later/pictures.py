@@ -8,17 +8,17 @@ from experiments.blind.case import Run, case, dice, digits, discs, standard
 from experiments.cases.case import accuracy, adam, answers, in_evaluation
 
 
+def of_pixels(answers: int) -> nn.Sequential:
+    """Three convolutions, with so many answers for each pixel."""
+    wide = nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 5, padding=2), nn.ReLU()
+    return nn.Sequential(*wide, nn.Conv2d(16, answers, 3, padding=1))
+
+
 @case("target_scale", "github.com/divamgupta/image-segmentation-keras/issues/30", 0.7, 0.8)
 def mask_of_0_and_255(fixed: bool, seed: int) -> Run:
     """Binary masks that hold 0 and 255 with a binary cross-entropy: predictions of one colour."""
     x, mask = discs(256, 16, 3, 5)
-    model = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 16, 5, padding=2),
-        nn.ReLU(),
-        nn.Conv2d(16, 1, 3, padding=1),
-    )
+    model = of_pixels(1)
     y = mask if fixed else mask * 255
 
     def score(model, x, y):
@@ -31,13 +31,7 @@ def mask_of_0_and_255(fixed: bool, seed: int) -> Run:
 def dice_after_argmax(fixed: bool, seed: int) -> Run:
     """A dice loss of the argmax of the logits: no gradient passes it (made to run by requires_grad_, as many do)."""
     x, mask = discs(256, 16, 3, 6)
-    model = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 16, 5, padding=2),
-        nn.ReLU(),
-        nn.Conv2d(16, 2, 3, padding=1),
-    )
+    model = of_pixels(2)
 
     def loss(out, y):
         p = out.softmax(1)[:, 1] if fixed else out.argmax(1).float().requires_grad_()

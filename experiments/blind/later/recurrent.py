@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from experiments.blind.case import Run, case, digits, standard
-from experiments.cases.case import above_half, accuracy, adam, explained, likelihood, per_word
+from experiments.cases.case import above_half, accuracy, adam, explained, likelihood, per_word, usual_step
 
 
 @case("mixed_samples", "github.com/yunjey/pytorch-tutorial/issues/196", 0.5, 0.85)
@@ -54,9 +54,7 @@ def scheduler_with_gamma_0(fixed: bool, seed: int) -> Run:
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 15, gamma=1 if fixed else 0)
 
     def step(loss, optimizer, number):
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        usual_step(loss, optimizer, number)
         scheduler.step()
 
     return Run(model, x, x, F.mse_loss, optimizer, score=explained, batch=64, steps=500, step=step)
@@ -86,9 +84,7 @@ def warmup_that_never_counts(fixed: bool, seed: int) -> Run:
             state["count"] += 1
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * min(1.0, state["count"] / 20)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        usual_step(loss, optimizer, number)
 
     return Run(model, x, y, per_word, optimizer, score=likelihood, batch=1, steps=1200, step=step)
 
